@@ -1,0 +1,1 @@
+"""What the test suite counts briefly, at full length."""

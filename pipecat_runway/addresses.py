@@ -1,0 +1,46 @@
+"""Whether Runway's cloud can reach a LiveKit address. No name is resolved here."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from pipecat_runway import wire
+from pipecat_runway.errors import ConfigError, RoomAddressError
+
+_SECURE = ("wss", "https")
+_SCHEMES = (*_SECURE, "ws", "http")
+_PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
+
+
+def check_room_address(livekit_url: str, api_host: str) -> None:
+    """Refuse a LiveKit address before anything is requested.
+
+    Args:
+        livekit_url: The LiveKit server's address.
+        api_host: The host of Runway's API. A host of one's own (the simulator) may be told any
+            address.
+
+    Raises:
+        ConfigError: If it is not the address of a LiveKit server at all.
+        RoomAddressError: If Runway's cloud could never reach it (SDK: "a wss:// or https:// URL
+            that resolves to a public host").
+    """
+    parts = urlsplit(livekit_url)
+    host = parts.hostname or ""
+    if parts.scheme not in _SCHEMES or not host:
+        raise ConfigError(
+            f"livekit_url must look like wss://host, got the scheme {parts.scheme!r}",
+            advice=f"Check {wire.ENV_LIVEKIT_URL}.",
+        )
+    if api_host != wire.CLOUD_DOMAIN and not api_host.endswith("." + wire.CLOUD_DOMAIN):
+        return
+    if parts.scheme not in _SECURE:
+        raise RoomAddressError(f"livekit_url is {parts.scheme}://, Runway takes only wss:// here")
+    if _is_private(host):
+        raise RoomAddressError(f"livekit_url names {host}, which is not a public host")
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." not in host.rstrip(".") or host.rstrip(".").endswith(_PRIVATE_SUFFIXES)

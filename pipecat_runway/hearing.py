@@ -1,0 +1,411 @@
+"""The ear: which utterance is sounding, how far it has got, and what is old speech.
+
+The laws:
+
+* The sound itself is the first witness. What comes back is what was sent, after Opus, so a
+  short window of it is looked up in the speech that was sent. The avatar's reports come second
+  and the clock third; neither is needed while the sound can be matched.
+* After an interruption nothing is passed on until a window has been recognised as new speech.
+* Nobody waits for ever: every doubt has a bound.
+
+Nothing here does IO or knows the time: sound and `now` come in, :class:`Started`, :class:`Sound`,
+:class:`Finished` and :class:`StillSpeaking` go out.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipecat_runway.matching import (
+    NO_MATCH,
+    Match,
+    Samples,
+    find,
+    is_voiced,
+    level,
+    samples,
+    voiced_start,
+)
+from pipecat_runway.playback import Ledger, Stage, Utterance
+from pipecat_runway.wire import SAMPLE_WIDTH, SPEECH_RATE
+
+MS = SPEECH_RATE // 1000  # samples in a millisecond
+
+MEMORY = 1000 * MS  # how much returned sound is kept while it is not known whose it is
+PRE_ROLL = 10 * MS  # passed on ahead of the first loud piece, for soft beginnings
+QUIET_LEVEL = 40.0  # RMS in 16-bit steps: what is softer is silence (-58 dBFS)
+NOISE_FACTOR = 4.0  # …or softer than this many times the idle noise
+
+FOLLOW_WINDOW = 50 * MS  # compared while an utterance sounds
+FOLLOW_EVERY = 80 * MS
+FOLLOW_REACH = 250 * MS  # how far off the expected place it is looked for
+FOLLOW_SCORE = 0.6
+LAST_WORD = 60 * MS  # before the end, where the count may be behind by a jitter buffer's doing…
+LAST_WORD_STALL = 0.08  # …so that less silence, in s, means that it is over
+REPORT_REACH = 500 * MS
+STALL_BOUND = 1.5  # s of silence where speech was due before the rest counts as lost
+REPORTED_STALL = 0.5  # s of the same once the avatar has reported the end
+OVERRUN_BOUND = 1.0  # s of sound past the end, where the end is only counted
+MATCHED_OVERRUN = 0.06  # s, where the sound was matched shortly before
+
+# After an interruption: window length, the score needed, and the lead needed over old speech.
+# Longer windows are surer (measured: the right sentence in 120 of 120 windows of 40 ms).
+EVIDENCE = (
+    (20 * MS, 0.92, 0.35),
+    (30 * MS, 0.85, 0.25),
+    (40 * MS, 0.75, 0.2),
+    (80 * MS, 0.65, 0.2),
+)
+BEGINNING_SCORE = 0.6  # for all that has come of it, from its first sound on
+TIE_SCORE = 0.85  # enough, once the avatar has confirmed, for what is like old speech as well
+TIE_WINDOW = 80 * MS
+OLD_SCORE = 0.7
+BEHIND = 500 * MS  # of old speech that is kept although it was heard: the count may be off
+NEW_REACH = 600 * MS  # of new speech from its first sound on
+DOUBT_BOUND = 0.6  # s of sound that matches nothing
+STALE_BOUND = 2.0  # s after which old speech is not expected any more
+TAIL = 300 * MS  # of a finished utterance: its codec's echo is not the next one's beginning
+TAIL_BOUND = 0.1  # s
+IGNORED_BOUND = 2.0  # s of old speech after the interruption: the avatar does not obey
+
+
+@dataclass(frozen=True)
+class Started:
+    """The first sound of an utterance has come back."""
+
+    utterance: Utterance
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A piece of an utterance has come back.
+
+    Attributes:
+        utterance: Which.
+        pcm: s16le mono at the rate of the returned sound.
+        heard: How much of the utterance has been heard by the end of the piece, in samples.
+    """
+
+    utterance: Utterance
+    pcm: bytes
+    heard: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The last sound of an utterance has come back.
+
+    Attributes:
+        utterance: Which.
+        lost: Samples at its end that never came.
+    """
+
+    utterance: Utterance
+    lost: int
+
+
+@dataclass(frozen=True)
+class StillSpeaking:
+    """The avatar goes on with interrupted speech."""
+
+
+Effect = Started | Sound | Finished | StillSpeaking
+
+
+@dataclass
+class _Stale:
+    """Interrupted speech that may still come back."""
+
+    sound: Samples
+    since: float
+    until: float
+    bound: float = STALE_BOUND
+    cleared: bool = False
+    position: int = 0  # of the last sound recognised…
+    position_at: float = 0.0  # …and when that was
+    reported: bool = False
+
+
+class Hearing:
+    """Names the utterance behind every piece of returned sound.
+
+    Args:
+        ledger: What was sent. The ear reads it; applying its effects is the caller's.
+        rate: Rate of the returned sound in Hz.
+
+    Attributes:
+        old_heard_at: When interrupted speech was last recognised, in s.
+    """
+
+    def __init__(self, ledger: Ledger, rate: int) -> None:
+        self._ledger = ledger
+        self._rate = rate
+        self._memory = np.zeros(0, np.float32)  # the latest returned sound at 16 kHz
+        self._raw = bytearray()  # the same as it came
+        self._phase = 0.0  # of the 16 kHz grid against the returned samples
+        self._noise = 0.0
+        self._stale: _Stale | None = None
+        self._matches = False  # whether this avatar's sound has ever been matched
+        self._doubt = 0.0  # s of sound that matched nothing
+        self._unchecked = 0  # samples since the place was last looked up
+        self._unpassed = 0  # samples in memory that were not passed on
+        self._candidate: Utterance | None = None  # sent, not heard yet
+        self._offered = 0  # samples of returned sound since it was sent
+        self._stalled = 0.0
+        self._overrun = 0.0
+        self._reported_end = False
+        self.old_heard_at = 0.0
+
+    @property
+    def threshold(self) -> float:
+        """RMS level above which sound is not silence."""
+        return max(QUIET_LEVEL, NOISE_FACTOR * self._noise)
+
+    def lead(self, utterance: Utterance) -> int:
+        """Return how many samples of silence the speech that was sent begins with."""
+        return voiced_start(samples(utterance.speech(0, utterance.sent)), self.threshold)
+
+    # -- what else is known -------------------------------------------------------------------
+
+    def interrupted(self, cut: Iterable[Utterance], now: float) -> None:
+        """Note that these utterances were cut: what was sent of them may still come back."""
+        pieces = [(samples(u.speech(u.heard - BEHIND, u.sent)), u.heard) for u in cut if u.sent]
+        if self._stale is not None:
+            rest = self._stale.sound[max(0, self._stale.position - BEHIND) :]
+            pieces.insert(0, (rest, self._stale.position))
+        if not pieces:
+            return
+        sound = np.concatenate([piece for piece, _ in pieces])
+        until = now + len(sound) / SPEECH_RATE + STALE_BOUND
+        position = min(BEHIND, pieces[0][1])
+        self._stale = _Stale(sound, now, until, position=position, position_at=now)
+        self._doubt = 0.0
+
+    def cleared(self, now: float) -> None:
+        """Note that the avatar has confirmed the interruption."""
+        if self._stale is not None:
+            self._stale.cleared = True
+            self._stale.until = min(self._stale.until, now + self._stale.bound)
+
+    def repeated(self, utterance: Utterance, now: float) -> None:
+        """Note that an utterance is sent again; its first copy may come back too."""
+        self.interrupted([utterance], now)
+
+    def end_reported(self) -> None:
+        """Note that the avatar has reported the end of its playback.
+
+        It is believed only near the end: LiveKit's own runner also reports the end of speech that
+        was interrupted while new speech is already sounding.
+        """
+        head = self._ledger.head
+        if head is not None and head.stage is Stage.SOUNDING and head.closed and not head.unsent:
+            self._reported_end = head.samples - head.heard < REPORT_REACH
+
+    # -- the sound ----------------------------------------------------------------------------
+
+    def feed(self, pcm: bytes, now: float) -> list[Effect]:
+        """Take a piece of returned sound.
+
+        Args:
+            pcm: s16le mono at the rate given at construction.
+            now: The time in s.
+
+        Returns:
+            What it means, in order.
+        """
+        piece = self._remember(pcm)
+        self._unpassed += len(piece)
+        loud = level(piece) > self.threshold
+        if self._stale is not None and now > self._stale.until:
+            self._stale = None
+        head = self._ledger.head
+        if head is not None and head.stage is Stage.SOUNDING:
+            return self._follow(head, pcm, piece, loud, now)
+        if head is not None and head.sent:
+            if head is not self._candidate:
+                self._candidate, self._offered = head, 0
+            self._offered += len(piece)
+            if self._stale is None:
+                return self._onset(head, len(piece)) if loud else []
+            return self._sort(head, loud, len(piece), now)
+        if self._stale is not None:
+            return self._watch(loud, len(piece), now)
+        if not loud:
+            self._noise += 0.02 * (level(piece) - self._noise)
+        return []
+
+    def _remember(self, pcm: bytes) -> Samples:
+        """Keep the piece, and return it at 16 kHz."""
+        sound = samples(pcm)
+        step = self._rate / SPEECH_RATE
+        at = np.arange(self._phase, len(sound), step)
+        self._phase = (at[-1] + step if len(at) else self._phase) - len(sound)
+        piece: Samples = np.interp(at, np.arange(len(sound)), sound).astype(np.float32)
+        self._memory = np.concatenate((self._memory, piece))[-MEMORY:]
+        self._raw += pcm
+        del self._raw[: -self._bytes(MEMORY)]
+        return piece
+
+    def _bytes(self, length: int) -> int:
+        """Return how many raw bytes hold this many 16 kHz samples."""
+        return round(length * self._rate / SPEECH_RATE) * SAMPLE_WIDTH
+
+    # -- nothing is sounding ------------------------------------------------------------------
+
+    def _onset(self, head: Utterance, length: int) -> list[Effect]:
+        """Begin an utterance at sound that can only be its beginning."""
+        start = self.lead(head)
+        length += min(round(self._doubt * SPEECH_RATE), MEMORY - length - PRE_ROLL)
+        return self._begin(head, min(start + length, head.sent), length + PRE_ROLL)
+
+    def _begin(self, head: Utterance, heard: int, back: int) -> list[Effect]:
+        """Begin an utterance with the latest `back` samples of returned sound."""
+        self._stale = None
+        self._doubt = self._stalled = self._overrun = 0.0
+        self._reported_end = False
+        self._unchecked = FOLLOW_EVERY - FOLLOW_WINDOW + back
+        raw = bytes(self._raw[-self._bytes(min(back, self._unpassed)) :])
+        self._unpassed = 0
+        return [Started(head), Sound(head, raw, heard)]
+
+    def _sort(self, head: Utterance, loud: bool, length: int, now: float) -> list[Effect]:
+        """Decide whether returned sound is old speech or the beginning of the new."""
+        stale = self._stale
+        assert stale is not None
+        if not loud:
+            return []
+        reference = samples(head.speech(0, head.sent))
+        lead = voiced_start(reference, self.threshold)
+        start = max(0, lead - PRE_ROLL)
+        # It begins with its beginning: no more of it can have come than there was time for.
+        beginning = reference[start : lead + min(NEW_REACH, self._offered)]
+        old = NO_MATCH
+        for size, score, margin in EVIDENCE:
+            window = self._loud_window(size)
+            if window is None:
+                break
+            new = find(window, beginning)
+            old = self._find_old(window, now)
+            if new.score < score or self._likeness(beginning[: new.end]) < BEGINNING_SCORE:
+                continue
+            repeated = stale.cleared and size >= TIE_WINDOW and new.score >= TIE_SCORE
+            if repeated or new.score >= old.score + margin:
+                self._matches = True
+                return self._begin(head, start + new.end, min(new.end, MEMORY))
+        if old.score >= OLD_SCORE:
+            return self._heard_old(old, now)
+        self._doubt += length / SPEECH_RATE
+        trusted = stale.cleared or now > stale.until - stale.bound
+        return self._onset(head, 0) if trusted and self._doubt > DOUBT_BOUND else []
+
+    def _likeness(self, sound: Samples) -> float:
+        """Return how much the latest returned sound is like this, as a whole."""
+        heard = self._memory[-len(sound) :]
+        return find(heard, sound).score
+
+    def _watch(self, loud: bool, length: int, now: float) -> list[Effect]:
+        """Keep an eye on old speech while nothing new is due."""
+        window = self._loud_window(40 * MS) if loud else None
+        old = self._find_old(window, now) if window is not None else NO_MATCH
+        return self._heard_old(old, now) if old.score >= OLD_SCORE else []
+
+    def _loud_window(self, size: int) -> Samples | None:
+        window = self._memory[-size:]
+        half = len(window) // 2
+        both = level(window[:half]) > self.threshold and level(window[half:]) > self.threshold
+        return window if len(window) == size and both else None
+
+    def _find_old(self, window: Samples, now: float) -> Match:
+        stale = self._stale
+        assert stale is not None
+        # It goes on where it was, in its own time or later.
+        due = stale.position + round((now - stale.position_at) * SPEECH_RATE)
+        start = max(0, stale.position - FOLLOW_REACH)
+        near = find(window, stale.sound[start : due + FOLLOW_REACH])
+        return Match(near.score, start + near.end)
+
+    def _heard_old(self, old: Match, now: float) -> list[Effect]:
+        stale = self._stale
+        assert stale is not None
+        self._matches = True
+        self._doubt = 0.0
+        self.old_heard_at = now
+        stale.position, stale.position_at = old.end, now
+        stale.until = max(stale.until, now + stale.bound)
+        if stale.reported or now - stale.since < IGNORED_BOUND:
+            return []
+        stale.reported = True
+        return [StillSpeaking()]
+
+    # -- an utterance is sounding -------------------------------------------------------------
+
+    def _follow(
+        self, head: Utterance, pcm: bytes, piece: Samples, loud: bool, now: float
+    ) -> list[Effect]:
+        length = len(piece)
+        self._unpassed = 0
+        heard = self._expect(head, length, loud)
+        self._unchecked += length
+        if loud and self._unchecked >= FOLLOW_EVERY:
+            self._unchecked = 0
+            heard = self._look_up(head, heard)
+        complete = head.closed and not head.unsent
+        if not complete or (heard < head.samples and not self._given_up(head, heard)):
+            return [Sound(head, pcm, min(heard, head.sent))]
+        bound = MATCHED_OVERRUN if self._matches else OVERRUN_BOUND
+        followed = any(other.sent for other in self._ledger if other is not head)
+        if loud and not followed and self._overrun < bound:
+            # The place is counted since it was last looked up: some may still be on its way.
+            self._overrun += length / SPEECH_RATE
+            return [Sound(head, pcm, head.sent)]
+        lost = max(0, head.samples - heard)
+        lost = lost if lost >= LAST_WORD else 0
+        spare = min(length, max(0, heard - head.samples))
+        keep = len(pcm) - self._bytes(spare)
+        self._unpassed = spare
+        self._doubt = 0.0
+        tail = samples(head.speech(head.samples - TAIL, head.samples))
+        self._stale = _Stale(
+            tail,
+            since=now,
+            until=now + TAIL_BOUND,
+            bound=TAIL_BOUND,
+            cleared=True,
+            position=len(tail),
+            position_at=now,
+        )
+        return [Sound(head, pcm[:keep], head.samples - lost), Finished(head, lost)]
+
+    def _expect(self, head: Utterance, length: int, loud: bool) -> int:
+        """Return where the sound should be by now, going by the count alone."""
+        if loud:
+            self._stalled = 0.0
+            return head.heard + length
+        complete = head.closed and not head.unsent
+        if head.heard >= head.sent:
+            return head.heard + length if complete else head.heard
+        # Silence where speech is due means that the avatar has paused.
+        due = samples(head.speech(head.heard - 20 * MS, head.heard + 40 * MS))
+        if is_voiced(due, 2 * self.threshold):
+            self._stalled += length / SPEECH_RATE
+            return head.heard
+        return head.heard + length
+
+    def _given_up(self, head: Utterance, heard: int) -> bool:
+        if head.samples - heard < LAST_WORD:
+            return self._stalled > LAST_WORD_STALL
+        return self._stalled > (REPORTED_STALL if self._reported_end else STALL_BOUND)
+
+    def _look_up(self, head: Utterance, expected: int) -> int:
+        """Return where the sound is, going by the sound."""
+        window = self._loud_window(FOLLOW_WINDOW)
+        if window is None:
+            return expected
+        start = max(0, expected - FOLLOW_WINDOW - FOLLOW_REACH)
+        stop = min(head.sent, expected + FOLLOW_REACH)
+        match = find(window, samples(head.speech(start, stop)))
+        if match.score < FOLLOW_SCORE:
+            return expected
+        self._matches = True
+        return start + match.end

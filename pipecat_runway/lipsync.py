@@ -1,0 +1,53 @@
+"""How long a picture is held back so that it is shown with its sound.
+
+WebRTC keeps sound and picture in two jitter buffers, and the SDK hands each over as it leaves its
+own. Sound is buffered longer (measured: 30 to 140 ms against 15 ms), so the lips would run ahead.
+"""
+
+from dataclasses import dataclass
+
+FRAMING = 0.015  # s sound is older than its jitter buffer says: half an Opus packet, half a piece
+LONGEST = 0.3  # s
+STEP = 0.02  # s the hold may change between two looks, so that no jump is seen
+
+
+@dataclass(frozen=True)
+class JitterBuffer:
+    """What a jitter buffer has done so far (W3C webrtc-stats: inbound RTP).
+
+    Attributes:
+        delay: Sum of the time everything emitted has spent in it, in s.
+        emitted: Samples, or pictures, that have left it.
+    """
+
+    delay: float = 0.0
+    emitted: int = 0
+
+    def since(self, before: "JitterBuffer") -> float | None:
+        """Return the mean delay since an earlier look in s; None if nothing has left it."""
+        emitted = self.emitted - before.emitted
+        return (self.delay - before.delay) / emitted if emitted > 0 else None
+
+
+class PictureHold:
+    """Follows the two jitter buffers.
+
+    Attributes:
+        seconds: How long pictures are held back now.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._sound, self._picture = JitterBuffer(), JitterBuffer()
+        self._settled = False
+
+    def look(self, sound: JitterBuffer, picture: JitterBuffer) -> None:
+        """Take a new look at both, every half a second or so."""
+        heard, seen = sound.since(self._sound), picture.since(self._picture)
+        self._sound, self._picture = sound, picture
+        if heard is None or seen is None:
+            return
+        wanted = min(LONGEST, max(0.0, heard - seen + FRAMING))
+        change = wanted - self.seconds
+        self.seconds += max(-STEP, min(STEP, change)) if self._settled else change
+        self._settled = True

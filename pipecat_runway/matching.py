@@ -1,0 +1,86 @@
+"""Which sent samples is this returned sound? Levels and normalized cross-correlation.
+
+All sound here is mono float32 at 16 kHz in units of one 16-bit step, positions are samples.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipecat_runway.wire import SPEECH_RATE
+
+Samples = NDArray[np.float32]
+
+BLOCK = SPEECH_RATE // 200  # 5 ms, the grain of voiced_start() and voiced_end()
+
+
+@dataclass(frozen=True)
+class Match:
+    """The likeliest place of a window in a reference.
+
+    Attributes:
+        score: Normalized cross-correlation, 1.0 for the same wave form at any level.
+        end: Position in the reference just behind the window.
+    """
+
+    score: float
+    end: int
+
+
+NO_MATCH = Match(0.0, 0)
+
+
+def samples(pcm: bytes) -> Samples:
+    """Turn s16le bytes into samples."""
+    return np.frombuffer(pcm, dtype="<i2").astype(np.float32)
+
+
+def level(sound: Samples) -> float:
+    """Return the root mean square, in 16-bit steps."""
+    return float(np.sqrt(np.mean(np.square(sound)))) if len(sound) else 0.0
+
+
+def find(window: Samples, reference: Samples) -> Match:
+    """Find a window in a reference.
+
+    Args:
+        window: Returned sound.
+        reference: Sent sound, at least as long.
+
+    Returns:
+        The best match; :data:`NO_MATCH` if the reference is too short or either is silent.
+    """
+    n = len(window)
+    if n == 0 or len(reference) < n:
+        return NO_MATCH
+    size = 1 << (len(reference) + n - 1).bit_length()
+    spectrum = np.fft.rfft(reference, size) * np.conj(np.fft.rfft(window, size))
+    products = np.fft.irfft(spectrum, size)[: len(reference) - n + 1]
+    powers = np.concatenate(([0.0], np.cumsum(np.square(reference, dtype=np.float64))))
+    energy = float(np.dot(window, window))
+    # A floor under the reference's energy keeps near-silence from matching anything.
+    energies = np.maximum(powers[n:] - powers[:-n], 0.01 * energy + n)
+    if energy <= n:
+        return NO_MATCH
+    scores = products / np.sqrt(energies * energy)
+    best = int(np.argmax(scores))
+    return Match(float(scores[best]), best + n)
+
+
+def _block_levels(sound: Samples) -> Samples:
+    blocks = sound[: len(sound) // BLOCK * BLOCK].reshape(-1, BLOCK)
+    levels: Samples = np.sqrt(np.mean(np.square(blocks), axis=1)).astype(np.float32)
+    return levels
+
+
+def voiced_start(sound: Samples, threshold: float) -> int:
+    """Return the position of the first block louder than `threshold`; the length if none is."""
+    loud = np.flatnonzero(_block_levels(sound) > threshold)
+    return int(loud[0]) * BLOCK if len(loud) else len(sound)
+
+
+def is_voiced(sound: Samples, threshold: float) -> bool:
+    """Whether every block is louder than `threshold`."""
+    levels = _block_levels(sound)
+    return len(levels) > 0 and bool(np.all(levels > threshold))

@@ -1,0 +1,309 @@
+"""The ledger of utterances: what was sent, what was heard, what waits behind it.
+
+The laws:
+
+* One utterance is one TTS context. Utterances sound one after another, in the order they began.
+* What arrives while an utterance is unfinished is held in its place and leaves with the sound:
+  the frames of the utterance itself when the sound has reached them, everything else after it.
+* Nothing is dropped but by an interruption, and then only what may be interrupted.
+
+Positions and lengths are counted in samples at 16 kHz mono, times are seconds. Items are opaque:
+nothing here knows what a frame is, what time it is or where the items go.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from pipecat_runway.wire import SAMPLE_WIDTH, SPEECH_RATE
+
+
+class Stage(Enum):
+    """How far an utterance has come."""
+
+    WAITING = auto()  # not heard yet
+    SOUNDING = auto()  # its first sound has come back
+    HEARD = auto()  # its last sound has come back
+    CUT = auto()  # interrupted: whatever still comes back of it is stale
+    VOICED = auto()  # spoken without the avatar
+
+
+@dataclass(frozen=True)
+class Held:
+    """Something that waits for the sound.
+
+    Attributes:
+        item: The thing itself.
+        keep: Whether it survives an interruption.
+        position: How much of its utterance must have been heard before it leaves.
+    """
+
+    item: Any
+    keep: bool
+    position: int = 0
+
+
+@dataclass(eq=False)
+class Utterance:
+    """One TTS context.
+
+    Attributes:
+        context_id: The TTS's id of it.
+        keep: Whether it survives an interruption.
+        pcm: The whole speech so far, 16 kHz mono s16le.
+        closed: Whether the TTS has finished it.
+        sent: Samples handed to the avatar.
+        heard: Samples that have come back, counted from the start.
+        stage: How far it has come.
+    """
+
+    context_id: str | None
+    keep: bool
+    fed_at: float
+    stage: Stage = Stage.WAITING
+    pcm: bytearray = field(default_factory=bytearray)
+    closed: bool = False
+    sent: int = 0
+    heard: int = 0
+    opening: list[Held] = field(default_factory=list)
+    voice: list[Held] = field(default_factory=list)
+    within: deque[Held] = field(default_factory=deque)
+    behind: deque[Held] = field(default_factory=deque)
+
+    @property
+    def samples(self) -> int:
+        """Length of the speech so far, in samples."""
+        return len(self.pcm) // SAMPLE_WIDTH
+
+    @property
+    def over(self) -> bool:
+        """Whether it will not be heard any more, or not from the avatar."""
+        return self.stage in (Stage.CUT, Stage.VOICED)
+
+    @property
+    def unsent(self) -> int:
+        """Samples the avatar has not been given yet."""
+        return self.samples - self.sent
+
+    @property
+    def owed(self) -> float:
+        """Seconds of this speech that have not been heard."""
+        return max(0, self.samples - self.heard) / SPEECH_RATE
+
+    def speech(self, start: int, end: int) -> bytes:
+        """Return the samples from `start` to `end` as s16le bytes."""
+        return bytes(self.pcm[max(0, start) * SAMPLE_WIDTH : end * SAMPLE_WIDTH])
+
+    def __repr__(self) -> str:
+        return (
+            f"Utterance({self.context_id!r}, {self.stage.name}, sent={self.sent}, "
+            f"heard={self.heard}, samples={self.samples})"
+        )
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What an interruption did.
+
+    Attributes:
+        utterances: Those that were cut, in order. Their unheard speech may still come back.
+        released: Items that survived and wait for nothing any more, in order.
+    """
+
+    utterances: list[Utterance]
+    released: list[Any]
+
+
+class Ledger:
+    """The utterances that are not finished, in the order they are heard."""
+
+    def __init__(self) -> None:
+        self._line: deque[Utterance] = deque()
+        self._over: dict[str | None, Stage] = {}  # contexts that ended before the TTS finished them
+
+    def __iter__(self) -> Iterator[Utterance]:
+        return iter(self._line)
+
+    def __len__(self) -> int:
+        return len(self._line)
+
+    @property
+    def head(self) -> Utterance | None:
+        """The utterance that sounds, or sounds next."""
+        return self._line[0] if self._line else None
+
+    @property
+    def owed(self) -> float:
+        """Seconds of speech that have not been heard."""
+        return sum(utterance.owed for utterance in self._line)
+
+    def find(self, context_id: str | None) -> Utterance | None:
+        """Return the utterance of this context that the TTS has not finished, if any."""
+        for utterance in reversed(self._line):
+            if utterance.context_id == context_id and not utterance.closed:
+                return utterance
+        return None
+
+    def over(self, context_id: str | None) -> Stage | None:
+        """Return how a context ended that the TTS has not finished: CUT, VOICED or None."""
+        return self._over.get(context_id)
+
+    def forget(self, context_id: str | None) -> None:
+        """Note that the TTS has finished a context that was over, or begins it anew."""
+        self._over.pop(context_id, None)
+
+    def open(
+        self, context_id: str | None, *, keep: bool, now: float, item: Any | None = None
+    ) -> Utterance:
+        """Begin an utterance at the end of the line.
+
+        Args:
+            context_id: The TTS's id of it.
+            keep: Whether it survives an interruption.
+            now: The time.
+            item: What announced it; it leaves with the first sound.
+
+        Returns:
+            The utterance.
+        """
+        self.forget(context_id)
+        utterance = Utterance(context_id, keep, fed_at=now)
+        if item is not None:
+            utterance.opening.append(Held(item, keep))
+        self._line.append(utterance)
+        return utterance
+
+    def feed(self, utterance: Utterance, pcm: bytes, *, now: float, item: Any) -> None:
+        """Add speech to an utterance.
+
+        Args:
+            utterance: An utterance that is not closed.
+            pcm: 16 kHz mono s16le; may be empty while a resampler fills.
+            now: The time.
+            item: The speech as the TTS made it, in case the avatar cannot speak it.
+        """
+        utterance.voice.append(Held(item, utterance.keep, utterance.samples))
+        utterance.pcm += pcm
+        utterance.fed_at = now
+
+    def close(self, utterance: Utterance, pcm: bytes = b"", *, item: Any | None = None) -> None:
+        """Note that the TTS has finished an utterance.
+
+        Args:
+            utterance: An utterance that is not closed.
+            pcm: The last samples a resampler held back.
+            item: What announced the end; it leaves after the last sound.
+        """
+        utterance.pcm += pcm
+        utterance.closed = True
+        if item is not None:
+            utterance.behind.appendleft(Held(item, utterance.keep))
+
+    def hold(
+        self, item: Any, *, keep: bool, context_id: str | None = None, position: int | None = None
+    ) -> bool:
+        """Hold an item in its place.
+
+        Args:
+            item: The item.
+            keep: Whether it survives an interruption.
+            context_id: The context it belongs to, if it belongs to one.
+            position: Where in that context's speech it belongs; left out, where it arrived.
+
+        Returns:
+            False if there is nothing to wait for: the item is then the caller's to pass on.
+        """
+        if not self._line:
+            return False
+        own = self.find(context_id) if context_id is not None else None
+        if own is None:
+            self._line[-1].behind.append(Held(item, keep))
+            return True
+        at = own.samples if position is None else position
+        if own.within:
+            at = max(at, own.within[-1].position)
+        if own.stage is Stage.SOUNDING and not own.within and at <= own.heard:
+            return False
+        own.within.append(Held(item, keep, at))
+        return True
+
+    def start(self, utterance: Utterance) -> list[Any]:
+        """Note the first sound of the head of the line; return the items it releases."""
+        utterance.stage = Stage.SOUNDING
+        opening, utterance.opening = utterance.opening, []
+        return [held.item for held in opening] + self.advance(utterance, utterance.heard)
+
+    def advance(self, utterance: Utterance, heard: int) -> list[Any]:
+        """Note how far an utterance has been heard; return the items it releases."""
+        utterance.heard = heard
+        return _take(utterance.within, heard)
+
+    def finish(self, utterance: Utterance) -> list[Any]:
+        """Note the last sound of the head of the line; return the items it releases."""
+        utterance.heard = utterance.samples
+        utterance.stage = Stage.HEARD
+        self._line.remove(utterance)
+        return _items([*utterance.opening, *utterance.within, *utterance.behind])
+
+    def interrupt(self) -> Cut:
+        """Cut every utterance that may be interrupted, with the items that wait on it."""
+        cut: list[Utterance] = []
+        released: list[Any] = []
+        kept: deque[Utterance] = deque()
+        for utterance in self._line:
+            survivors = [held for held in utterance.behind if held.keep]
+            if utterance.keep:
+                utterance.behind = deque(survivors)
+                utterance.within = deque(h for h in utterance.within if h.keep)
+                kept.append(utterance)
+                continue
+            self._end(utterance, Stage.CUT)
+            cut.append(utterance)
+            survivors = [h for h in (*utterance.opening, *utterance.within) if h.keep] + survivors
+            if kept:
+                kept[-1].behind.extend(survivors)
+            else:
+                released += _items(survivors)
+        self._line = kept
+        return Cut(cut, released)
+
+    def give_up(self) -> list[Any]:
+        """End every utterance; return all that was held, with the speech that was not heard.
+
+        What the TTS still makes of them is the caller's to pass on: see :meth:`over`.
+
+        The speech comes in the pieces the TTS made, from the one that was sounding on.
+        """
+        items: list[Any] = []
+        for utterance in self._line:
+            self._end(utterance, Stage.VOICED)
+            unheard = [
+                held
+                for held, following in zip(
+                    utterance.voice, [*utterance.voice[1:], None], strict=True
+                )
+                if utterance.heard == 0
+                or (following.position if following else utterance.samples) > utterance.heard
+            ]
+            spoken = sorted([*utterance.within, *unheard], key=lambda held: held.position)
+            items += _items([*utterance.opening, *spoken, *utterance.behind])
+        self._line.clear()
+        return items
+
+    def _end(self, utterance: Utterance, stage: Stage) -> None:
+        utterance.stage = stage
+        if not utterance.closed:
+            self._over[utterance.context_id] = stage
+
+
+def _take(line: deque[Held], heard: int) -> list[Any]:
+    taken = []
+    while line and line[0].position <= heard:
+        taken.append(line.popleft().item)
+    return taken
+
+
+def _items(held: Iterable[Held]) -> list[Any]:
+    return [entry.item for entry in held]

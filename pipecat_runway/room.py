@@ -1,0 +1,426 @@
+"""One LiveKit room, and the avatar wire protocol in it; the only module that talks to LiveKit.
+
+The protocol is the one of LiveKit's avatar plugins: speech goes out as byte streams, the avatar
+answers with a camera and a microphone track and calls back by RPC. Sources: docs/protocol.md.
+"""
+
+import asyncio
+import contextlib
+import datetime
+import time
+import uuid
+from collections.abc import Coroutine, Iterator
+from typing import Any, Protocol
+
+import aiohttp
+from livekit import api, rtc
+from livekit.rtc.participant import PublishDataError
+from loguru import logger
+
+from pipecat_runway import wire
+from pipecat_runway.errors import (
+    ConfigError,
+    RoomCredentialsError,
+    RoomError,
+    RoomUnreachableError,
+)
+from pipecat_runway.lipsync import JitterBuffer, PictureHold
+
+ROOM_PREFIX = "pipecat-runway-"
+AGENT_IDENTITY = "pipecat-runway-agent"
+SOUND_FRAME_MS = 10
+PICTURES_WAITING = 2  # newest wins
+PICTURES_HELD = 12  # for their sound, at most
+LOOK_INTERVAL = 0.5  # s between looks at the jitter buffers
+# s. A room of agents alone counts as empty: LiveKit 1.13 closes it this long after its creation,
+# however busy it is, and 300 s is its default. We delete the room ourselves.
+EMPTY_TIMEOUT = 24 * 3600
+CONNECT_TIMEOUT = 10.0  # s
+CLOSE_TIMEOUT = 5.0  # s, for each step of closing
+CLEAR_ROUND_TRIP = 0.5  # s; the SDK's default would fail after 7
+
+
+class Listener(Protocol):
+    """Who is told what happens in the room. Called on the event loop; must not block."""
+
+    def avatar_joined(self, identity: str) -> None:
+        """The avatar has entered the room."""
+
+    def avatar_reachable(self, identity: str) -> None:
+        """Data sent to the avatar arrives from now on; what is sent earlier may be lost."""
+
+    def avatar_left(self, identity: str, reason: str) -> None:
+        """The avatar has left the room."""
+
+    def sound(self, identity: str, pcm: bytes) -> None:
+        """A piece of the avatar's sound: 10 ms s16le mono at the room's `sample_rate`."""
+
+    async def picture(self, identity: str, frame: rtc.VideoFrame) -> None:
+        """A picture of the avatar: tight RGB24 at its own size."""
+
+    def playback_finished(self, identity: str, report: wire.PlaybackFinished) -> None:
+        """The avatar reports that it has played everything, or was interrupted."""
+
+    def room_lost(self, reason: str) -> None:
+        """The connection to the room has ended, and not by us."""
+
+
+class SpeechStream:
+    """One utterance on its way to the avatar."""
+
+    def __init__(self, writer: rtc.ByteStreamWriter) -> None:
+        self._writer = writer
+
+    async def write(self, pcm: bytes) -> None:
+        """Send 16 kHz mono s16le samples.
+
+        Raises:
+            RoomError: If the stream is broken.
+        """
+        with _room_errors("send speech"):
+            await self._writer.write(pcm)
+
+    async def close(self) -> None:
+        """End the utterance.
+
+        Raises:
+            RoomError: If the stream is broken.
+        """
+        with _room_errors("end speech"):
+            await self._writer.aclose()
+
+
+class AvatarRoom:
+    """A LiveKit room of our own, for one bot and its avatar.
+
+    Args:
+        url: The LiveKit server.
+        api_key: Its API key.
+        api_secret: Its API secret.
+        sample_rate: Rate in Hz at which the avatar's sound is wanted.
+        listener: Who is told what happens.
+
+    Attributes:
+        name: The room's name.
+        identity: Our own identity in it.
+    """
+
+    def __init__(
+        self, *, url: str, api_key: str, api_secret: str, sample_rate: int, listener: Listener
+    ) -> None:
+        self.name = ROOM_PREFIX + uuid.uuid4().hex
+        self.identity = AGENT_IDENTITY
+        self._url, self._api_key, self._api_secret = url, api_key, api_secret
+        self._sample_rate = sample_rate
+        self._listener = listener
+        self._api: api.LiveKitAPI | None = None
+        self._room = rtc.Room()
+        self._reserving: asyncio.Task[Any] | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._readers: dict[str, asyncio.Task[None]] = {}  # by track sid
+        self._hold = PictureHold()
+        self._sound_track: rtc.Track | None = None
+        self._closing = False
+        self._room.on("participant_connected", self._on_participant)
+        self._room.on("participant_active", self._on_active)
+        self._room.on("participant_disconnected", self._on_participant_left)
+        self._room.on("track_published", self._on_published)
+        self._room.on("track_subscribed", self._on_subscribed)
+        self._room.on("track_unsubscribed", self._on_unsubscribed)
+        self._room.on("disconnected", self._on_disconnected)
+
+    # -- opening and closing ------------------------------------------------------------------
+
+    async def reserve(self) -> None:
+        """Create the room on the server, which proves address, key and secret at no cost.
+
+        Raises:
+            RoomCredentialsError: The server refuses the key or secret.
+            RoomUnreachableError: There is no such server.
+        """
+        self._api = api.LiveKitAPI(
+            self._url,
+            self._api_key,
+            self._api_secret,
+            timeout=aiohttp.ClientTimeout(total=CONNECT_TIMEOUT),
+        )
+        request = api.CreateRoomRequest(name=self.name, empty_timeout=EMPTY_TIMEOUT)
+        self._reserving = asyncio.create_task(self._api.room.create_room(request))
+        try:
+            # Shielded: a request given up half-way can still open the room. close() waits for it.
+            await asyncio.shield(self._reserving)
+        except api.TwirpError as e:
+            if e.status in (401, 403):
+                raise RoomCredentialsError(
+                    "the LiveKit server refuses the API key or secret"
+                ) from e
+            raise RoomUnreachableError(f"the LiveKit server answered {e.code}") from e
+        except (aiohttp.ClientError, TimeoutError, OSError) as e:
+            raise RoomUnreachableError(
+                f"the LiveKit server cannot be reached ({type(e).__name__})"
+            ) from e
+
+    async def connect(self) -> None:
+        """Join the room.
+
+        Raises:
+            RoomUnreachableError: No connection came about.
+        """
+        token = self._token(self.identity, ttl=datetime.timedelta(minutes=10))
+        options = rtc.RoomOptions(auto_subscribe=False, connect_timeout=CONNECT_TIMEOUT)
+        self._connecting = asyncio.create_task(self._room.connect(self._url, token, options))
+        try:
+            # Shielded: a connection given up half-way could not be ended. close() waits for it.
+            await asyncio.wait_for(asyncio.shield(self._connecting), CONNECT_TIMEOUT)
+        except (rtc.ConnectError, TimeoutError) as e:
+            raise RoomUnreachableError(
+                "the LiveKit room cannot be joined, although the server answers"
+            ) from e
+        local = self._room.local_participant
+        local.register_rpc_method(wire.RPC_PLAYBACK_STARTED, self._on_playback_started)
+        local.register_rpc_method(wire.RPC_PLAYBACK_FINISHED, self._on_playback_finished)
+        for participant in self._room.remote_participants.values():
+            self._on_participant(participant)
+
+    async def close(self) -> None:
+        """Leave the room and delete it. Safe in any state, and more than once."""
+        self._closing = True
+        for reader in list(self._readers.values()):
+            reader.cancel()
+        await asyncio.gather(*self._readers.values(), return_exceptions=True)
+        self._readers.clear()
+        for opening in (self._reserving, self._connecting):
+            if opening is not None:
+                await asyncio.wait({opening}, timeout=CLOSE_TIMEOUT)
+        self._reserving = self._connecting = None
+        await _bounded("leave the room", self._room.disconnect())
+        if self._api is not None:
+            livekit, self._api = self._api, None
+            with contextlib.suppress(api.TwirpError):  # gone already
+                await _bounded(
+                    "delete the room",
+                    livekit.room.delete_room(api.DeleteRoomRequest(room=self.name)),
+                )
+            await livekit.aclose()
+
+    # -- tokens -------------------------------------------------------------------------------
+
+    def avatar_token(self, identity: str, ttl: datetime.timedelta) -> str:
+        """Mint the token Runway's worker joins with (LKP: kind, grants and attribute).
+
+        Args:
+            identity: The avatar's identity.
+            ttl: How long the worker may take to join.
+
+        Returns:
+            A JWT for this room only, of at most 2048 characters.
+
+        Raises:
+            ConfigError: If it is longer than Runway takes.
+        """
+        token = self._token(identity, ttl, {wire.PUBLISH_ON_BEHALF: self.identity})
+        if len(token) > wire.MAX_TOKEN_LENGTH:
+            raise ConfigError(
+                f"the room token has {len(token)} characters, Runway takes {wire.MAX_TOKEN_LENGTH}",
+                advice="Use a shorter LiveKit API key.",
+            )
+        return token
+
+    def _token(
+        self, identity: str, ttl: datetime.timedelta, attributes: dict[str, str] | None = None
+    ) -> str:
+        token = (
+            api.AccessToken(self._api_key, self._api_secret)
+            .with_identity(identity)
+            .with_name(identity)
+            .with_kind(wire.PARTICIPANT_KIND)
+            .with_ttl(ttl)
+            .with_grants(api.VideoGrants(room_join=True, room=self.name))
+        )
+        return token.with_attributes(attributes).to_jwt() if attributes else token.to_jwt()
+
+    # -- to the avatar ------------------------------------------------------------------------
+
+    async def open_speech(self, identity: str) -> SpeechStream:
+        """Begin an utterance.
+
+        Raises:
+            RoomError: If it cannot be sent.
+        """
+        with _room_errors("begin speech"):
+            writer = await self._room.local_participant.stream_bytes(
+                wire.AUDIO_STREAM_NAME + uuid.uuid4().hex[:12],
+                topic=wire.AUDIO_STREAM_TOPIC,
+                destination_identities=[identity],
+                attributes=wire.speech_attributes(),
+            )
+        return SpeechStream(writer)
+
+    async def clear_buffer(self, identity: str, timeout: float) -> bool:
+        """Ask the avatar to drop all speech it holds.
+
+        Args:
+            identity: The avatar's identity.
+            timeout: How long to wait for its answer, in s.
+
+        Returns:
+            Whether it confirmed.
+        """
+        call = self._room.local_participant.perform_rpc(
+            destination_identity=identity,
+            method=wire.RPC_CLEAR_BUFFER,
+            payload="",
+            response_timeout=timeout,
+            max_round_trip_latency=CLEAR_ROUND_TRIP,
+        )
+        try:
+            return await asyncio.wait_for(call, timeout) == wire.RPC_OK
+        except (rtc.RpcError, TimeoutError) as e:
+            logger.debug(f"{self.name}: lk.clear_buffer was not confirmed ({type(e).__name__})")
+            return False
+
+    async def end_call(self, identity: str) -> None:
+        """Tell the avatar that the call is over; the session then ends as COMPLETED.
+
+        Raises:
+            RoomError: If it cannot be told.
+        """
+        if identity not in self._room.remote_participants:
+            raise RoomError("the avatar is not in the room")
+        with _room_errors("end the call"):
+            await self._room.local_participant.publish_data(
+                wire.END_CALL, reliable=True, destination_identities=[identity]
+            )
+
+    # -- from the avatar ----------------------------------------------------------------------
+
+    def _on_participant(self, participant: rtc.RemoteParticipant) -> None:
+        self._listener.avatar_joined(participant.identity)
+        if participant.state == rtc.ParticipantState.PARTICIPANT_STATE_ACTIVE:
+            self._on_active(participant)
+        for publication in participant.track_publications.values():
+            self._on_published(publication, participant)
+
+    def _on_active(self, participant: rtc.RemoteParticipant) -> None:
+        self._listener.avatar_reachable(participant.identity)
+
+    def _on_participant_left(self, participant: rtc.RemoteParticipant) -> None:
+        reason = participant.disconnect_reason
+        name = rtc.DisconnectReason.Name(reason) if reason is not None else "unknown"
+        self._listener.avatar_left(participant.identity, name)
+
+    def _on_published(
+        self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
+    ) -> None:
+        if participant.identity.startswith(wire.AVATAR_IDENTITY):
+            publication.set_subscribed(True)
+
+    def _on_subscribed(
+        self,
+        track: rtc.Track,
+        publication: rtc.RemoteTrackPublication,
+        participant: rtc.RemoteParticipant,
+    ) -> None:
+        read = self._read_sound if track.kind == rtc.TrackKind.KIND_AUDIO else self._read_pictures
+        reader = asyncio.create_task(read(participant.identity, track))
+        reader.add_done_callback(self._on_reader_done)
+        self._readers[publication.sid] = reader
+
+    def _on_reader_done(self, reader: asyncio.Task[None]) -> None:
+        """Tell of a mistake of ours, instead of going deaf or blind."""
+        if not reader.cancelled() and (e := reader.exception()) is not None:
+            logger.opt(exception=e).debug(f"{self.name}: a track can no longer be read")
+            self._listener.room_lost(f"internal error, {type(e).__name__}")
+
+    def _on_unsubscribed(
+        self, _: rtc.Track, publication: rtc.RemoteTrackPublication, __: rtc.RemoteParticipant
+    ) -> None:
+        reader = self._readers.pop(publication.sid, None)
+        if reader is not None:
+            reader.cancel()
+
+    async def _read_sound(self, identity: str, track: rtc.Track) -> None:
+        self._sound_track = track
+        stream = rtc.AudioStream(
+            track, sample_rate=self._sample_rate, num_channels=1, frame_size_ms=SOUND_FRAME_MS
+        )
+        try:
+            async for event in stream:
+                self._listener.sound(identity, bytes(event.frame.data))
+        finally:
+            await stream.aclose()
+
+    async def _read_pictures(self, identity: str, track: rtc.Track) -> None:
+        # RGB is made in LiveKit's own threads, not on the event loop.
+        stream = rtc.VideoStream(track, format=rtc.VideoBufferType.RGB24, capacity=PICTURES_WAITING)
+        held: asyncio.Queue[tuple[float, rtc.VideoFrame]] = asyncio.Queue()
+        showing = asyncio.create_task(self._show(identity, held))
+        showing.add_done_callback(self._on_reader_done)
+        looking = asyncio.create_task(self._look_at_buffers(track))
+        try:
+            async for event in stream:
+                while held.qsize() > PICTURES_HELD:
+                    held.get_nowait()
+                held.put_nowait((time.monotonic() + self._hold.seconds, event.frame))
+        finally:
+            showing.cancel()
+            looking.cancel()
+            await asyncio.gather(showing, looking, return_exceptions=True)
+            await stream.aclose()
+
+    async def _show(self, identity: str, held: asyncio.Queue[tuple[float, rtc.VideoFrame]]) -> None:
+        while True:
+            due, frame = await held.get()
+            if (early := due - time.monotonic()) > 0:
+                await asyncio.sleep(early)
+            elif held.qsize() >= PICTURES_WAITING:
+                continue  # whoever takes them is slow: the newest win
+            await self._listener.picture(identity, frame)
+
+    async def _look_at_buffers(self, picture: rtc.Track) -> None:
+        """Learn how far sound and picture are apart."""
+        while True:
+            await asyncio.sleep(LOOK_INTERVAL)
+            if self._sound_track is not None:
+                sound = await _jitter_buffer(self._sound_track)
+                self._hold.look(sound, await _jitter_buffer(picture))
+
+    def _on_playback_started(self, _: rtc.RpcInvocationData) -> str:
+        return wire.RPC_OK  # the sound itself tells when
+
+    def _on_playback_finished(self, call: rtc.RpcInvocationData) -> str:
+        try:
+            report = wire.PlaybackFinished.parse(call.payload)
+        except ValueError as e:
+            logger.warning(f"{self.name}: {e}")
+            return wire.RPC_REJECT
+        self._listener.playback_finished(call.caller_identity, report)
+        return wire.RPC_OK
+
+    def _on_disconnected(self, reason: rtc.DisconnectReason.ValueType) -> None:
+        if not self._closing:
+            self._listener.room_lost(rtc.DisconnectReason.Name(reason))
+
+
+async def _jitter_buffer(track: rtc.Track) -> JitterBuffer:
+    for stats in await track.get_stats():
+        if stats.WhichOneof("stats") == "inbound_rtp":
+            inbound = stats.inbound_rtp.inbound
+            return JitterBuffer(inbound.jitter_buffer_delay, inbound.jitter_buffer_emitted_count)
+    return JitterBuffer()
+
+
+async def _bounded(action: str, step: Coroutine[Any, Any, Any]) -> None:
+    """Run a step of closing; a step that fails or hangs does not hold the others."""
+    try:
+        await asyncio.wait_for(step, CLOSE_TIMEOUT)
+    except (TimeoutError, OSError, aiohttp.ClientError, RuntimeError) as e:
+        logger.warning(f"could not {action} ({type(e).__name__})")
+
+
+@contextlib.contextmanager
+def _room_errors(action: str) -> Iterator[None]:
+    try:
+        yield
+    except (rtc.StreamError, PublishDataError, RuntimeError, ConnectionError) as e:
+        raise RoomError(f"could not {action} in the LiveKit room ({type(e).__name__})") from e

@@ -1,0 +1,275 @@
+"""One billed Runway session, from its create to its end.
+
+What may follow what stands in :mod:`pipecat_runway.lifecycle`; this module performs it. A session
+belongs to one room and is heard under one identity there.
+"""
+
+import asyncio
+import contextlib
+import datetime
+
+from loguru import logger
+
+from pipecat_runway import wire
+from pipecat_runway.api import RunwayAPI
+from pipecat_runway.errors import (
+    AnswerLostError,
+    APIError,
+    AvatarGoneError,
+    NeverJoinedError,
+    NoPictureError,
+    RoomError,
+    RunwayError,
+    SessionFailedError,
+)
+from pipecat_runway.lifecycle import Event, State, step
+from pipecat_runway.room import AvatarRoom
+
+STATUS_INTERVAL = 1.0  # s between looks at the API while the avatar is awaited (CORE: 1 s)
+TOKEN_SLACK = 60.0  # s the avatar's token outlives the wait for it
+END_CALL_BOUND = 3.0  # s for the avatar to end the session itself, after which it is cancelled
+DELETE_ATTEMPTS = 3
+END_CALL_EVERY = 1.0  # s until it is told once more: what is sent just after a join may be lost
+CONFIRM_INTERVAL = 0.1  # s between looks at the API after the avatar has left
+REACHABLE_BOUND = 2.0  # s after the picture until data is sent, even if nobody said it arrives
+ANSWER_BOUND = 10.0  # s an end waits for a create that is still under way
+
+
+class AvatarSession:
+    """One session with Runway.
+
+    Args:
+        api: Runway's REST API.
+        room: The room the avatar is to join.
+        avatar: The create request's `avatar`, see :meth:`RunwayAPI.create_session`.
+        identity: The avatar's identity in the room; no two sessions share one.
+        livekit_url: The room's server as Runway is to reach it.
+        max_duration: Longest duration in s; None for Runway's default.
+        ready_timeout: How long avatar and first picture are waited for, in s.
+
+    Attributes:
+        session_id: Runway's id; None before the create is answered.
+        identity: The avatar's identity in the room.
+    """
+
+    def __init__(
+        self,
+        *,
+        api: RunwayAPI,
+        room: AvatarRoom,
+        avatar: dict[str, str],
+        identity: str,
+        livekit_url: str,
+        max_duration: int | None,
+        ready_timeout: float,
+    ) -> None:
+        self.session_id: str | None = None
+        self.identity = identity
+        self._api, self._room = api, room
+        self._avatar, self._livekit_url = avatar, livekit_url
+        self._max_duration, self._ready_timeout = max_duration, ready_timeout
+        self._state = State.NEW
+        self._creating: asyncio.Task[None] | None = None
+        self._joined = asyncio.Event()
+        self._pictured = asyncio.Event()
+        self._reachable = asyncio.Event()
+        self._left = asyncio.Event()
+        self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> State:
+        """Where the session is."""
+        return self._state
+
+    # -- what the room tells ------------------------------------------------------------------
+
+    def joined(self) -> None:
+        """Note that the avatar has entered the room."""
+        self._joined.set()
+        self._left.clear()
+
+    def reachable(self) -> None:
+        """Note that data sent to the avatar arrives."""
+        self._reachable.set()
+
+    def pictured(self) -> None:
+        """Note a picture."""
+        if self._state is State.JOINING:
+            self._state = step(self._state, Event.PICTURE)
+            self._pictured.set()
+
+    def left(self) -> None:
+        """Note that the avatar has left the room."""
+        self._joined.clear()
+        self._reachable.clear()
+        self._left.set()
+
+    def lost(self) -> None:
+        """Note that nothing can be expected of it any more, but that it may still be billed."""
+        if self._state in (State.JOINING, State.LIVE):
+            self._state = step(self._state, Event.LOSE)
+
+    # -- starting -----------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Create the session and wait for the avatar's first picture.
+
+        Raises:
+            APIError: Runway refused, or could not be reached.
+            NeverJoinedError: The avatar did not come within `ready_timeout`.
+            NoPictureError: It came without a picture.
+            SessionFailedError: Runway reports FAILED.
+        """
+        ttl = datetime.timedelta(seconds=self._ready_timeout + TOKEN_SLACK)
+        integration = {
+            "type": "livekit",
+            "url": self._livekit_url,
+            "token": self._room.avatar_token(self.identity, ttl),
+            "room_name": self._room.name,
+            "agent_identity": self._room.identity,
+        }
+        self._state = step(self._state, Event.CREATE)
+        self._creating = asyncio.create_task(self._create(integration))
+        unanswered: AnswerLostError | None = None
+        try:
+            # Shielded: an answer that nobody reads would leave a session that nobody ends.
+            await asyncio.shield(self._creating)
+        except AnswerLostError as e:
+            # It may exist all the same: then the avatar comes, and is as good as any.
+            unanswered = e
+        watch = asyncio.create_task(self._watch_status())
+        ready = asyncio.create_task(self._ready())
+        try:
+            await asyncio.wait(
+                {watch, ready},
+                timeout=self._ready_timeout,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if self._pictured.is_set():
+                return
+            self.lost()
+            if watch.done():
+                watch.result()
+            raise unanswered or self._missing()
+        finally:
+            for task in (watch, ready):
+                task.cancel()
+            await asyncio.gather(watch, ready, return_exceptions=True)
+
+    async def _ready(self) -> None:
+        await self._pictured.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._reachable.wait(), REACHABLE_BOUND)
+
+    def _missing(self) -> RunwayError:
+        wait = f"within {self._ready_timeout:g} s"
+        if self._joined.is_set():
+            return NoPictureError(
+                f"the avatar joined the room but sent no picture {wait}", session_id=self.session_id
+            )
+        return NeverJoinedError(
+            f"the avatar did not join the LiveKit room {wait}", session_id=self.session_id
+        )
+
+    async def _create(self, integration: dict[str, str]) -> None:
+        try:
+            self.session_id = await self._api.create_session(
+                avatar=self._avatar, integration=integration, max_duration=self._max_duration
+            )
+        except AnswerLostError:
+            self._state = step(self._state, Event.CREATED)
+            raise
+        except APIError as e:
+            # A failing server may have created it all the same; anything else surely has not.
+            failed = e.status_code is not None and e.status_code >= 500
+            self._state = step(self._state, Event.CREATED if failed else Event.REFUSED)
+            raise
+        self._state = step(self._state, Event.CREATED)
+        logger.info(f"Runway session {self.session_id} created, the avatar is awaited")
+
+    async def _watch_status(self) -> None:
+        """Return only by raising, when Runway reports an end before the avatar came."""
+        while True:
+            await asyncio.sleep(STATUS_INTERVAL)
+            if self.session_id is None:
+                continue
+            try:
+                status, failure = await self._api.session_status(self.session_id)
+            except APIError as e:
+                logger.debug(f"could not read the status: {e}")
+                continue
+            if status == wire.FAILED_STATUS:
+                raise SessionFailedError(
+                    f"Runway reports the session as FAILED ({failure})", session_id=self.session_id
+                )
+            if status in wire.ENDED_STATUSES:
+                raise AvatarGoneError(
+                    f"the session ended as {status} before its first picture",
+                    session_id=self.session_id,
+                )
+
+    # -- ending -------------------------------------------------------------------------------
+
+    async def end(self) -> None:
+        """Tell the avatar or the API that the session is over, and see it confirmed.
+
+        Safe in any state and more than once; bounded; goes on if the caller is cancelled.
+        """
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end())
+        await asyncio.shield(self._ending)
+
+    async def _end(self) -> None:
+        if self._creating is not None and not self._creating.done():
+            await asyncio.wait({self._creating}, timeout=ANSWER_BOUND)
+            if not self._creating.done():
+                self._creating.cancel()
+                await asyncio.wait({self._creating})
+                if self._state is State.CREATING:
+                    self._state = step(self._state, Event.CREATED)
+        if self._creating is not None and not self._creating.cancelled():
+            self._creating.exception()  # told to whoever started the session
+        self._state = step(self._state, Event.END)
+        if self._state is State.ENDED:
+            return
+        if await self._end_call() or await self._delete():
+            self._state = step(self._state, Event.TOLD)
+            logger.info(f"Runway session {self.session_id} ended")
+
+    async def _end_call(self) -> bool:
+        """End the call the way a user does, so that the session ends as COMPLETED."""
+        if not self._joined.is_set():
+            return False
+        try:
+            async with asyncio.timeout(END_CALL_BOUND):
+                while not self._left.is_set():
+                    await self._room.end_call(self.identity)
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._left.wait(), END_CALL_EVERY)
+                while self.session_id is not None:
+                    status, _ = await self._api.session_status(self.session_id)
+                    if status in wire.ENDED_STATUSES:
+                        break
+                    await asyncio.sleep(CONFIRM_INTERVAL)
+        except (TimeoutError, APIError, RoomError) as e:
+            logger.debug(f"the avatar did not end the call ({type(e).__name__})")
+            return False
+        return True
+
+    async def _delete(self) -> bool:
+        if self.session_id is None:
+            logger.warning(
+                "a Runway session may exist whose id was never answered; its room is deleted"
+            )
+            return False
+        for attempt in range(DELETE_ATTEMPTS):
+            try:
+                await self._api.delete_session(self.session_id)
+                return True
+            except APIError as e:
+                error = e
+            if error.status_code == 404:
+                return True
+            await asyncio.sleep(0.2 * 2**attempt)
+        logger.error(f"a Runway session could not be ended and may be billed: {error}")
+        return False

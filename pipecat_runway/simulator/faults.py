@@ -1,0 +1,164 @@
+"""The switchboard: every way the simulated Runway can be made to behave.
+
+Each field is a knob with a stated default. The defaults are the friendliest reading of what is
+known of Runway; where Runway's behaviour is unknown, a knob names the alternatives. A
+:class:`Faults` is taken when a session is created, so a running session keeps the one it
+began with.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class ClearAnswer(Enum):
+    """What the avatar worker does about ``lk.clear_buffer``."""
+
+    CONFIRM = "confirm"  # answers "ok", falls silent, calls lk.playback_finished once
+    NO_FINISHED = "no_finished"  # answers and falls silent, never calls lk.playback_finished
+    TWICE = "twice"  # as CONFIRM, but calls lk.playback_finished two times
+    LATE = "late"  # falls silent at once, answers and confirms after `clear_delay`
+    NO_ANSWER = "no_answer"  # falls silent, but the RPC is never answered
+    KEEP = "keep"  # as CONFIRM, but what the next `clear_keep` seconds hold is still played
+    IGNORE = "ignore"  # answers "ok" and goes on speaking as if nothing had been asked
+    UNSUPPORTED = "unsupported"  # the method is not registered: RpcError 1400
+
+
+class ErrorBody(Enum):
+    """Which of the two 400 bodies seen in the wild the API answers with."""
+
+    ISSUES = "issues"  # {"error": "Validation of body failed", "issues": [...], "docUrl": ...}
+    PLAIN = "plain"  # {"error": "Unrecognized key: livekit"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faults:
+    """Knobs of one simulated Runway. All times are in seconds.
+
+    Attributes:
+        create_delay: Time the create request takes before it is answered; the session has begun
+            by then.
+        create_status: Answer every create with this HTTP status and its body (401, 402, 404, 429,
+            500, 503 …) instead of creating anything. None creates.
+        create_answer_lost: The session is created, then the connection is cut without an answer.
+        no_credits: Creates are refused as an account without credits is.
+        no_credits_status: Status of that refusal; seen as 400 on Runway's other routes.
+        allow_integration: Whether the body field ``integration`` is known. False answers 400.
+        allow_livekit_key: Whether the deprecated body field ``livekit`` is still accepted.
+        strict_body: Whether unknown top-level fields are refused.
+        strict_nested: Whether unknown fields are refused further down.
+        integration_alone: Whether ``livekit``, ``personality``, ``startScript`` and ``tools`` are
+            refused beside ``integration``. False takes all, and ``integration`` wins.
+        unique_tool_names: Whether two tools of one name are refused.
+        error_body: Which 400 body is used for refused fields.
+        json_errors: Whether errors other than a 400 have a JSON body; False sends plain text.
+        content_type_status: Status for a body that is not announced as JSON.
+        retry_after: Seconds named in a ``Retry-After`` header of every 429 and 503. None sends
+            no such header.
+        require_public_livekit: Refuse LiveKit addresses that are private, loopback or not TLS, as
+            the real service must.
+        avatar_not_ready_status: Status for a create with a custom avatar that is still being
+            processed or has failed. None creates.
+        effective_limit: Seconds after which a session ends whatever ``maxDuration`` says.
+        max_sessions: Sessions that may be open at once. More are answered 429, or queued.
+        queue_when_full: With all slots taken: True creates NOT_READY with ``queued: true`` and
+            starts it when a slot is free, False answers 429.
+        delete_ended_status: Status for a DELETE of a session that has ended.
+        delete_status: Answer every DELETE with this status and change nothing. None deletes.
+        retrieve_status: Answer every GET of a session with this status. None answers properly.
+        end_after_failure: failureCode of a session that turns FAILED after `failure_delay`. None:
+            none does.
+        failure_delay: When that happens, counted from the create.
+        failure_code: failureCode of a session whose worker could not join or lost its room.
+        room_lost_status: The status a session that lost its room ends with.
+        passes_ready: Whether a session with a LiveKit room of the customer's is READY, with a
+            session key, while its worker is joining.
+        ready_lifetime: How long a session without such a room stays READY, unconsumed.
+        ready_expired_status: The status it has after that.
+
+        join_delay: From the create to the worker's first knock at the room.
+        never_join: The worker never comes; the session stays NOT_READY.
+        publish_video: Whether a camera track is published.
+        publish_audio: Whether a microphone track is published.
+        rejoin_after: The worker drops out this long after its first join and comes back at once.
+        leave_after: The worker leaves for good this long after joining. None: it stays.
+        leave_status: The status a session that lost its worker that way ends with. RUNNING: it
+            does not end, and is billed on.
+        width: Picture width in pixels.
+        height: Picture height in pixels.
+        fps: Pictures a second.
+        sender_required: Only audio from `agentIdentity` is taken; False takes the first agent's.
+        obey_end_call: Whether the ``END_CALL`` message ends the session.
+        obey_empty_room: Whether the worker leaves when the agent has left the room.
+
+        render_delay: From a sample's arrival to its sound leaving the worker, at least.
+        playback_started: Whether ``lk.playback_started`` is called.
+        playback_finished: Whether ``lk.playback_finished`` is called.
+        playback_finished_delay: Added before that call; negative calls it early.
+        playback_finished_times: How often it is called.
+        clear: What ``lk.clear_buffer`` does.
+        clear_delay: See :attr:`ClearAnswer.LATE`.
+        clear_keep: See :attr:`ClearAnswer.KEEP`.
+        noise_floor: Peak of random noise mixed into everything the worker publishes, in LSB of
+            16-bit samples. Idle "silence" is then not silent.
+        gain: The worker's sound is multiplied by this.
+        picture_delay: The picture is held back by this against the sound.
+        drop_piece: Every n-th 100 ms of speech is swallowed by the worker. 0 swallows none.
+    """
+
+    create_delay: float = 0.0
+    create_status: int | None = None
+    create_answer_lost: bool = False
+    no_credits: bool = False
+    no_credits_status: int = 400
+    allow_integration: bool = True
+    allow_livekit_key: bool = True
+    strict_body: bool = True
+    strict_nested: bool = True
+    integration_alone: bool = False
+    unique_tool_names: bool = False
+    error_body: ErrorBody = ErrorBody.ISSUES
+    json_errors: bool = True
+    content_type_status: int = 400
+    retry_after: float | None = None
+    require_public_livekit: bool = False
+    avatar_not_ready_status: int | None = None
+    effective_limit: float = 300.0
+    max_sessions: int | None = None
+    queue_when_full: bool = True
+    delete_ended_status: int = 204
+    delete_status: int | None = None
+    retrieve_status: int | None = None
+    end_after_failure: str | None = None
+    failure_delay: float = 0.5
+    failure_code: str = "INTERNAL"
+    room_lost_status: str = "FAILED"
+    passes_ready: bool = False
+    ready_lifetime: float = 300.0
+    ready_expired_status: str = "FAILED"
+
+    join_delay: float = 0.0
+    never_join: bool = False
+    publish_video: bool = True
+    publish_audio: bool = True
+    rejoin_after: float | None = None
+    leave_after: float | None = None
+    leave_status: str = "COMPLETED"
+    width: int = 1280
+    height: int = 720
+    fps: float = 24.0
+    sender_required: bool = True
+    obey_end_call: bool = True
+    obey_empty_room: bool = True
+
+    render_delay: float = 0.04
+    playback_started: bool = True
+    playback_finished: bool = True
+    playback_finished_delay: float = 0.0
+    playback_finished_times: int = 1
+    clear: ClearAnswer = field(default=ClearAnswer.CONFIRM)
+    clear_delay: float = 1.0
+    clear_keep: float = 1.0
+    noise_floor: int = 0
+    gain: float = 1.0
+    picture_delay: float = 0.0
+    drop_piece: int = 0

@@ -1,0 +1,297 @@
+"""A local Runway: the owner of its API server, its sessions, its workers and its LiveKit server."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from typing import Any, Protocol, Self
+
+from aiohttp import web
+
+from pipecat_runway.simulator.api import SeenRequest, create_app
+from pipecat_runway.simulator.avatars import AVATARS, SimulatedAvatar
+from pipecat_runway.simulator.faults import Faults
+from pipecat_runway.simulator.livekit_binary import Progress
+from pipecat_runway.simulator.livekit_server import LiveKitServer
+from pipecat_runway.simulator.sessions import SimulatedSession, Status
+from pipecat_runway.simulator.worker_host import WorkerHost, WorkerProcessError
+from pipecat_runway.simulator.worker_messages import WorkerEvent
+
+CREDITS = 10_000  # what the simulated account begins with
+END_TIMEOUT = 5.0
+
+# Why a worker is called back from a session that ended with this status.
+LEAVE_REASONS = {Status.COMPLETED: "limit", Status.CANCELLED: "deleted", Status.FAILED: "fault"}
+
+
+class LiveKitKeys(Protocol):
+    """A LiveKit server's address and keys: a :class:`LiveKitServer`, or any object like it."""
+
+    url: str
+    api_key: str
+    api_secret: str
+
+
+class Workers(Protocol):
+    """What the simulator asks of its avatar workers; :class:`WorkerHost` is the real one."""
+
+    async def start(self) -> None:
+        """Be ready to send workers."""
+
+    async def aclose(self) -> None:
+        """End all of them."""
+
+    def kill(self) -> None:
+        """End all of them as a crash would."""
+
+    async def join(
+        self,
+        *,
+        session_id: str,
+        url: str,
+        token: str,
+        room_name: str,
+        agent_identity: str | None,
+        character: str,
+        faults: Faults,
+    ) -> None:
+        """Send a worker into a room."""
+
+    async def leave(self, session_id: str, reason: str) -> None:
+        """Call it back."""
+
+
+class RunwaySimulator:
+    """Runway's API on 127.0.0.1, with avatar workers that join a real LiveKit server.
+
+    An async context manager; what it started it ends, within bounds.
+
+    Args:
+        faults: The switchboard.
+        livekit: A LiveKit server to share. None starts one and owns it.
+        host: Address of the API.
+        port: Its port. 0 takes a free one.
+        api_key: The key it accepts. None makes one in Runway's form.
+        keep_audio: Whether sessions keep the samples they receive.
+        progress: Told, line by line, what building a LiveKit server is doing.
+        workers: Makes the avatar workers' host, given the handler of their events.
+
+    Attributes:
+        faults: Used by sessions created, and requests made, from now on.
+        avatars: The account's custom avatars, by id.
+        requests: Every request answered, oldest first, without tokens.
+        api_key: The key it accepts.
+        workers: The avatar workers' host.
+    """
+
+    def __init__(
+        self,
+        faults: Faults | None = None,
+        *,
+        livekit: LiveKitKeys | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        api_key: str | None = None,
+        keep_audio: bool = False,
+        progress: Progress = lambda line: None,
+        workers: Callable[[Callable[[WorkerEvent], None]], Workers] | None = None,
+    ) -> None:
+        self.faults = faults or Faults()
+        self.avatars: dict[str, SimulatedAvatar] = {avatar.id: avatar for avatar in AVATARS}
+        self.requests: list[SeenRequest] = []
+        self.api_key = api_key or f"key_{secrets.token_hex(64)}"
+        self.workers = (
+            workers(self._on_event)
+            if workers
+            else WorkerHost(self._on_event, keep_audio=keep_audio)
+        )
+        self._livekit = livekit
+        self._progress = progress
+        self._host = host
+        self._port = port
+        self._base_url = ""
+        self._sessions: dict[str, SimulatedSession] = {}
+        self._lives: dict[str, asyncio.Task[None]] = {}
+        self._stack = AsyncExitStack()
+
+    def __repr__(self) -> str:
+        return f"RunwaySimulator(base_url={self._base_url!r}, sessions={len(self._sessions)})"
+
+    async def start(self) -> None:
+        """Start everything; if a part fails, end what was started."""
+        async with AsyncExitStack() as stack:
+            if self._livekit is None:
+                server = LiveKitServer(progress=self._progress)
+                self._livekit = await stack.enter_async_context(server)
+            stack.push_async_callback(self.workers.aclose)
+            await self.workers.start()
+            stack.push_async_callback(self._end_sessions)
+            runner = web.AppRunner(create_app(self), access_log=None, shutdown_timeout=0.5)
+            stack.push_async_callback(runner.cleanup)
+            await runner.setup()
+            await web.TCPSite(runner, self._host, self._port).start()
+            self._base_url = f"http://{self._host}:{runner.addresses[0][1]}"
+            self._stack = stack.pop_all()
+
+    async def aclose(self) -> None:
+        """End every session, then everything else. Harmless when repeated."""
+        await self._stack.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment variables under which Runway's and LiveKit's clients find all this."""
+        assert self._livekit is not None, "not started"
+        return {
+            "RUNWAYML_API_SECRET": self.api_key,
+            "RUNWAYML_BASE_URL": self._base_url,
+            "LIVEKIT_URL": self._livekit.url,
+            "LIVEKIT_API_KEY": self._livekit.api_key,
+            "LIVEKIT_API_SECRET": self._livekit.api_secret,
+        }
+
+    @property
+    def sessions(self) -> list[SimulatedSession]:
+        """Every session, oldest first."""
+        return list(self._sessions.values())
+
+    @property
+    def open_sessions(self) -> list[SimulatedSession]:
+        """The sessions that have not ended, and so are billed on."""
+        return [session for session in self.sessions if session.is_open]
+
+    @property
+    def credit_balance(self) -> int:
+        """What is left of the account."""
+        if self.faults.no_credits:
+            return 0
+        return max(0, CREDITS - sum(session.credits for session in self.sessions))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every slot for a session is taken."""
+        limit = self.faults.max_sessions
+        taken = [session for session in self.open_sessions if not session.queued]
+        return limit is not None and len(taken) >= limit
+
+    async def wait_ended(self, timeout: float) -> None:
+        """Wait until every session has ended and every worker has left its room.
+
+        Raises:
+            TimeoutError: Some had not in time; the message names them.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while waiting := self._unsettled():
+                    await waiting[0].worker_gone.wait()
+        except TimeoutError:
+            raise TimeoutError(f"not ended within {timeout} s: {self._unsettled()}") from None
+
+    def find(self, session_id: str) -> SimulatedSession | None:
+        """The session of this id."""
+        return self._sessions.get(session_id)
+
+    def create(self, body: dict[str, Any]) -> SimulatedSession:
+        """Begin a session with a body that was found valid."""
+        session = SimulatedSession(body, self.faults, queued=self.is_full)
+        self._sessions[session.id] = session
+        life = asyncio.create_task(self._live(session), name=f"simulated session {session.id}")
+        self._lives[session.id] = life
+        life.add_done_callback(lambda _: self._over(session))
+        return session
+
+    def cancel(self, session: SimulatedSession) -> None:
+        """End a session as a DELETE does: at once, and its worker is called back."""
+        self._end(session, Status.CANCELLED)
+
+    async def _live(self, session: SimulatedSession) -> None:
+        """A session's life. Whoever sends a worker calls it back: both happen here."""
+        faults = session.faults
+        doomed = faults.failure_delay if faults.end_after_failure is not None else None
+        try:
+            async with asyncio.timeout(doomed):
+                await self._serve(session)
+        except TimeoutError:
+            session.end(Status.FAILED, faults.end_after_failure)
+        except WorkerProcessError as error:
+            failed = {"error": str(error)}
+            self._on_event(WorkerEvent(session.id, "join_failed", time.monotonic(), failed))
+        finally:
+            if session.worker_called:
+                await self.workers.leave(session.id, LEAVE_REASONS[session.status])
+
+    async def _serve(self, session: SimulatedSession) -> None:
+        faults = session.faults
+        await session.admitted.wait()
+        await asyncio.sleep(faults.join_delay)
+        if session.room is None:  # nobody consumes a session here, so it can only expire
+            session.ready()
+            await asyncio.sleep(faults.ready_lifetime)
+            session.end(Status(faults.ready_expired_status))
+            return
+        if faults.never_join:
+            await session.ended.wait()
+            return
+        if faults.passes_ready:
+            session.ready()
+        room = session.call_worker()
+        await self.workers.join(
+            session_id=session.id,
+            url=room.url,
+            token=room.token,
+            room_name=room.room_name,
+            agent_identity=room.agent_identity,
+            character=session.character,
+            faults=faults,
+        )
+        await session.running.wait()
+        await asyncio.sleep(session.limit)
+        session.end(Status.COMPLETED)
+
+    def _on_event(self, event: WorkerEvent) -> None:
+        session = self._sessions[event.session_id]
+        session.record(event)
+        faults = session.faults
+        match event.kind, event.data.get("reason"):
+            case "joined", _:
+                session.run()
+            case "join_failed", _:
+                self._end(session, Status.FAILED)
+            case "left", "fault":
+                self._end(session, Status(faults.leave_status))
+            case "left", "room_lost":
+                self._end(session, Status(faults.room_lost_status))
+            case "left", "killed":
+                self._end(session, Status.FAILED)
+            case "left", _:
+                self._end(session, Status.COMPLETED)
+
+    def _end(self, session: SimulatedSession, status: Status) -> None:
+        session.end(status)
+        if not session.is_open and (life := self._lives.get(session.id)):
+            life.cancel()
+
+    def _over(self, session: SimulatedSession) -> None:
+        """A session's life is over, so another's may begin."""
+        del self._lives[session.id]
+        for waiting in self.open_sessions:
+            if waiting.queued and not self.is_full:
+                waiting.admit()
+
+    def _unsettled(self) -> list[SimulatedSession]:
+        return [session for session in self.sessions if not session.worker_gone.is_set()]
+
+    async def _end_sessions(self) -> None:
+        for session in self.open_sessions:
+            self._end(session, Status.CANCELLED)
+        if self._lives:
+            await asyncio.wait(self._lives.values(), timeout=END_TIMEOUT)
+        with suppress(TimeoutError):  # their process is ended next
+            await self.wait_ended(END_TIMEOUT)

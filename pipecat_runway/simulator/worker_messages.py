@@ -1,0 +1,100 @@
+"""What a simulator and its avatar workers' process say to each other: one JSON object a line."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import Any
+
+from pipecat_runway.simulator.faults import ClearAnswer, ErrorBody, Faults
+
+HELLO = "hello"  # the kind of the process's own first event; it belongs to no session
+
+
+@dataclass(frozen=True)
+class WorkerEvent:
+    """Something an avatar worker did or saw.
+
+    Attributes:
+        session_id: The Runway session the worker serves.
+        kind: What happened: ``joined``, ``published``, ``agent_seen``, ``agent_left``,
+            ``foreign_track``, ``stream_opened``, ``audio``, ``stream_closed``, ``playing``,
+            ``playback_started``, ``playback_finished``, ``clear_buffer``, ``end_call``,
+            ``room_lost``, ``left`` or ``join_failed``; the last two are a session's last.
+        at: When, by ``time.monotonic()``, which all processes of a machine share.
+        data: The details of that kind.
+    """
+
+    session_id: str
+    kind: str
+    at: float
+    data: dict[str, Any]
+
+    def to_line(self) -> bytes:
+        """Write it for the pipe."""
+        return _line(asdict(self))
+
+    @classmethod
+    def from_line(cls, line: bytes) -> "WorkerEvent":
+        """Read it from the pipe."""
+        return cls(**json.loads(line))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Join:
+    """The order to send an avatar into a room.
+
+    Attributes:
+        session_id: The Runway session it serves.
+        url: The LiveKit server.
+        token: What opens the room.
+        room_name: The room.
+        agent_identity: Whose speech it speaks; None takes the first agent's.
+        character: A preset's id, or an avatar's own id.
+        faults: How it misbehaves.
+    """
+
+    session_id: str
+    url: str
+    token: str = field(repr=False)
+    room_name: str
+    agent_identity: str | None
+    character: str
+    faults: Faults
+
+    def to_line(self) -> bytes:
+        """Write it for the pipe."""
+        return _line({"join": asdict(self)})
+
+
+@dataclass(frozen=True)
+class Leave:
+    """The order to call an avatar back, and why."""
+
+    session_id: str
+    reason: str
+
+    def to_line(self) -> bytes:
+        """Write it for the pipe."""
+        return _line({"leave": asdict(self)})
+
+
+def read_order(line: bytes) -> Join | Leave:
+    """Read an order from the pipe."""
+    order = json.loads(line)
+    if leave := order.get("leave"):
+        return Leave(**leave)
+    join = order["join"]
+    faults = join.pop("faults")
+    faults["clear"] = ClearAnswer(faults["clear"])
+    faults["error_body"] = ErrorBody(faults["error_body"])
+    return Join(**join, faults=Faults(**faults))
+
+
+def _line(message: dict[str, Any]) -> bytes:
+    return json.dumps(message, default=_plain).encode() + b"\n"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.value
+    raise TypeError(f"{type(value).__name__} has no place in a message")

@@ -1,0 +1,551 @@
+"""A Runway Character as the face of a Pipecat bot, for any transport."""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, cast, get_args
+from weakref import WeakKeyDictionary
+
+from livekit import rtc
+from loguru import logger
+from pipecat.frames.frames import (
+    CancelFrame,
+    ClientConnectedFrame,
+    EndFrame,
+    Frame,
+    InterruptionFrame,
+    OutputImageRawFrame,
+    ServiceUpdateSettingsFrame,
+    StartFrame,
+    SystemFrame,
+    TTSAudioRawFrame,
+    TTSStartedFrame,
+    TTSStoppedFrame,
+    TTSTextFrame,
+)
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessorSetup
+from pipecat.services.ai_service import AIService
+from pipecat.services.settings import ServiceSettings
+from pipecat.transports.base_output import BaseOutputTransport
+from pipecat.utils.errors import ErrorCategory
+from pipecat.utils.frame_queue import FrameQueue
+from pipecat.utils.types import NOT_GIVEN, NotGiven, is_given
+from runwayml import AsyncRunwayML
+
+from pipecat_runway import wire
+from pipecat_runway.api import RunwayAPI
+from pipecat_runway.avatar import Avatar, AvatarOptions, Presence
+from pipecat_runway.errors import (
+    APIError,
+    AvatarError,
+    ConfigError,
+    CreditsError,
+    RoomCredentialsError,
+    RoomError,
+    RunwayError,
+)
+from pipecat_runway.media import Decimator, Fit, Picture, SpeechResampler, fit_picture, wanted_size
+from pipecat_runway.playback import Stage, Utterance
+
+StartOn = Literal["setup", "client_connected", "first_speech"]
+
+READY_TIMEOUT = 30.0  # s; a join takes 5 to 15 s as a rule
+SAMPLE_RATE = 24_000  # Hz, Pipecat's default, until the pipeline says otherwise
+
+_Self = TypeVar("_Self", bound="RunwayVideoSettings")
+
+
+@dataclass
+class RunwayVideoSettings(ServiceSettings):
+    """What may change while the pipeline runs.
+
+    Parameters:
+        preset_id: One of Runway's preset characters, such as ``"cooking-teacher"``.
+        avatar_id: A character of your own, by its UUID.
+    """
+
+    preset_id: str | NotGiven | None = field(default_factory=lambda: NOT_GIVEN)
+    avatar_id: str | NotGiven | None = field(default_factory=lambda: NOT_GIVEN)
+
+    def apply_update(self: _Self, delta: _Self) -> dict[str, Any]:
+        """Merge a delta; giving one of the two ids clears the other.
+
+        Args:
+            delta: The fields to change.
+
+        Returns:
+            The changed fields with their previous values.
+
+        Raises:
+            ConfigError: If the delta gives both ids, or takes the only one away.
+        """
+        preset, custom = (getattr(delta, name, NOT_GIVEN) for name in ("preset_id", "avatar_id"))
+        given = [value for value in (preset, custom) if is_given(value) and value is not None]
+        if len(given) == 2:
+            raise _which_character("both were given")
+        if given:
+            delta = delta.copy()
+            delta.preset_id = preset if is_given(preset) and preset else None
+            delta.avatar_id = custom if is_given(custom) and custom else None
+        changed = super().apply_update(delta)
+        if changed and not (self.preset_id or self.avatar_id):
+            for name, value in changed.items():
+                setattr(self, name, value)
+            raise _which_character("none would be left")
+        return changed
+
+    def character(self) -> dict[str, str]:
+        """Return the `avatar` of a create request (OAS)."""
+        if is_given(self.avatar_id) and self.avatar_id:
+            return {"type": "custom", "avatar_id": self.avatar_id}
+        return {"type": "runway-preset", "preset_id": cast(str, self.preset_id)}
+
+
+class RunwayVideoService(AIService):
+    """Speaks through a Runway Character.
+
+    Stands between the TTS and ``transport.output()``. TTS audio goes to the avatar; its voice
+    comes back as :class:`TTSAudioRawFrame` and its picture as :class:`OutputImageRawFrame`. The
+    session is provisioned while the pipeline starts, is billed from its creation, and is ended
+    with the pipeline.
+
+    Event handlers available:
+
+    - on_avatar_connected(service, session_id): The first picture was seen.
+    - on_avatar_disconnected(service, session_id, reason): The avatar is gone; speech goes on by
+      voice.
+
+    Errors are reported by Pipecat's own ``on_error``.
+
+    Example::
+
+        runway = RunwayVideoService(
+            settings=RunwayVideoService.Settings(preset_id="cooking-teacher"),
+        )
+        Pipeline([transport.input(), stt, user, llm, tts, runway, transport.output(), assistant])
+    """
+
+    Settings = RunwayVideoSettings
+    _settings: RunwayVideoSettings
+
+    def __init__(
+        self,
+        *,
+        settings: RunwayVideoSettings,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        livekit_url: str | None = None,
+        livekit_api_key: str | None = None,
+        livekit_api_secret: str | None = None,
+        client: AsyncRunwayML | None = None,
+        video_out_width: int | None = None,
+        video_out_height: int | None = None,
+        video_out_framerate: float | None = None,
+        fit: Fit = "contain",
+        max_duration: int | None = None,
+        ready_timeout: float = READY_TIMEOUT,
+        start_on: StartOn = "setup",
+        **kwargs: Any,
+    ) -> None:
+        """Initialize the service. Nothing is requested yet.
+
+        Args:
+            settings: The character: exactly one of ``preset_id`` and ``avatar_id``.
+            api_key: Runway's API secret; left out, ``RUNWAYML_API_SECRET``.
+            base_url: Where Runway's API is; left out, ``RUNWAYML_BASE_URL``, else Runway's cloud.
+            livekit_url: A LiveKit server that Runway can reach, whatever the bot's own transport;
+                left out, ``LIVEKIT_URL``.
+            livekit_api_key: Its API key; left out, ``LIVEKIT_API_KEY``.
+            livekit_api_secret: Its API secret; left out, ``LIVEKIT_API_SECRET``.
+            client: A Runway client to use instead of `api_key` and `base_url`. It is not closed.
+            video_out_width: Width of the pictures in pixels; left out, by the avatar's own.
+            video_out_height: Height of the pictures in pixels; left out, by the avatar's own.
+            video_out_framerate: Most pictures a second; left out, as many as the avatar sends.
+            fit: ``"contain"`` shows the whole picture with black bars, ``"cover"`` fills the size.
+            max_duration: Longest duration of a Runway session in s, 10 to 1800. Sessions have been
+                seen to end after about 300 s whatever it says.
+            ready_timeout: How long the avatar and its first picture are waited for, in s.
+            start_on: When to create the session, which is billed from then on: ``"setup"`` with
+                the pipeline, ``"client_connected"`` with the first client, ``"first_speech"`` with
+                the first word. Speech always begins it.
+            **kwargs: Passed to :class:`AIService`.
+
+        Raises:
+            ConfigError: If an argument, setting or environment variable is missing or cannot work;
+                it is a ``ValueError``.
+        """
+        store = RunwayVideoSettings(model=wire.MODEL, preset_id=None, avatar_id=None)
+        store.apply_update(settings)
+        if not (store.preset_id or store.avatar_id):
+            raise _which_character("none was given")
+        super().__init__(settings=store, **kwargs)
+        self._api = RunwayAPI(
+            api_key=api_key or os.getenv(wire.ENV_API_SECRET),
+            base_url=base_url or os.getenv(wire.ENV_BASE_URL),
+            client=client,
+        )
+        self._livekit_url = _required("livekit_url", livekit_url, wire.ENV_LIVEKIT_URL)
+        self._livekit_key = _required("livekit_api_key", livekit_api_key, wire.ENV_LIVEKIT_API_KEY)
+        self._livekit_secret = _required(
+            "livekit_api_secret", livekit_api_secret, wire.ENV_LIVEKIT_API_SECRET
+        )
+        for name, value in (
+            ("video_out_width", video_out_width),
+            ("video_out_height", video_out_height),
+            ("video_out_framerate", video_out_framerate),
+            ("ready_timeout", ready_timeout),
+        ):
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name} must be above 0, got {value!r}")
+        for name, choice, choices in (
+            ("fit", fit, get_args(Fit)),
+            ("start_on", start_on, get_args(StartOn)),
+        ):
+            if choice not in choices:
+                raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {choice!r}")
+        if max_duration is not None and not (
+            isinstance(max_duration, int) and wire.MIN_DURATION <= max_duration <= wire.MAX_DURATION
+        ):
+            raise ConfigError(
+                f"max_duration must be a whole number of seconds from {wire.MIN_DURATION} to "
+                f"{wire.MAX_DURATION}, got {max_duration!r}"
+            )
+        self._max_duration, self._ready_timeout = max_duration, float(ready_timeout)
+        self._start_on = start_on
+        self._width, self._height, self._fit = video_out_width, video_out_height, fit
+        self._decimator = Decimator(video_out_framerate)
+        self._framerate = video_out_framerate
+
+        self._avatar: Avatar | None = None
+        self._sample_rate = SAMPLE_RATE
+        self._started = False
+        self._compared = False
+        self._resamplers: WeakKeyDictionary[Utterance, SpeechResampler] = WeakKeyDictionary()
+        self._baselines: WeakKeyDictionary[Utterance, int] = WeakKeyDictionary()  # ns, word times
+        self._last_word = 0  # ns
+        self._last_kept_word = 0  # ns, of those that may not be interrupted
+        self._out = FrameQueue(lambda item: item if isinstance(item, Frame) else None)
+        self._pump: asyncio.Task[None] | None = None
+        self._register_event_handler("on_avatar_connected")
+        self._register_event_handler("on_avatar_disconnected")
+
+    @property
+    def session_id(self) -> str | None:
+        """Runway's id of the current session; None before it exists."""
+        return self._avatar.session_id if self._avatar else None
+
+    def can_generate_metrics(self) -> bool:
+        """Return True: TTFB runs from the first sample sent to the avatar's first sound."""
+        return True
+
+    async def prewarm(self) -> bool:
+        """Provision the avatar before the pipeline runs, or wait until it is there.
+
+        Returns:
+            Whether the avatar is there. If not, the reason was reported as an error.
+        """
+        avatar = self._make_avatar()
+        avatar.begin()
+        return await avatar.settled()
+
+    def _make_avatar(self) -> Avatar:
+        if self._avatar is None:
+            options = AvatarOptions(
+                character=self._settings.character(),
+                livekit_url=self._livekit_url,
+                livekit_api_key=self._livekit_key,
+                livekit_api_secret=self._livekit_secret,
+                sample_rate=self._sample_rate,
+                max_duration=self._max_duration,
+                ready_timeout=self._ready_timeout,
+            )
+            self._avatar = Avatar(self._api, options, self)
+        return self._avatar
+
+    # -- the pipeline's life --------------------------------------------------------------------
+
+    async def setup(  # type: ignore[override]  # as every FrameProcessor does
+        self, setup: FrameProcessorSetup
+    ) -> None:
+        """Begin to provision the avatar, without waiting for it."""
+        await super().setup(setup)
+        if self._avatar is None:  # one that was prewarmed keeps the rate it was begun with
+            self._sample_rate = setup.audio_out_sample_rate or SAMPLE_RATE
+        self._pump = self.create_task(self._push_out(), name=f"{self}::out")
+        avatar = self._make_avatar()
+        if self._start_on == "setup":
+            avatar.begin()
+
+    async def stop(self, frame: EndFrame) -> None:
+        """Let the last words be heard, then end the session."""
+        await super().stop(frame)
+        if self._avatar is not None:
+            await self._avatar.drain()
+            await self._out.join()
+            await self._avatar.end()
+            await self._out.join()
+
+    async def cancel(self, frame: CancelFrame) -> None:
+        """End the session at once."""
+        await super().cancel(frame)
+        if self._avatar is not None:
+            await self._avatar.end()
+
+    async def cleanup(self) -> None:
+        """End whatever is left, from any state."""
+        await super().cleanup()  # type: ignore[no-untyped-call]
+        if self._avatar is not None:
+            await self._avatar.end()
+        else:
+            await self._api.close()
+        if self._pump is not None:
+            pump, self._pump = self._pump, None
+            await self.cancel_task(pump)
+
+    # -- frames -----------------------------------------------------------------------------------
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        """Send speech to the avatar; keep everything else in its place.
+
+        Args:
+            frame: The frame.
+            direction: Where it is going.
+        """
+        if isinstance(frame, InterruptionFrame):
+            self._interrupt()  # before anything else: from here on no old speech leaves
+            await self.cancel_ttfb_metrics()  # type: ignore[no-untyped-call]
+        await super().process_frame(frame, direction)
+        if isinstance(frame, ClientConnectedFrame) and self._start_on == "client_connected":
+            self._make_avatar().begin()
+        ordered = direction is FrameDirection.DOWNSTREAM and not isinstance(
+            frame, SystemFrame | EndFrame
+        )
+        if ordered:
+            await self._take(frame)
+            return
+        await self.push_frame(frame, direction)
+        if isinstance(frame, StartFrame):
+            self._started = True
+
+    async def _take(self, frame: Frame) -> None:
+        """Give a frame its place."""
+        avatar = self._make_avatar()
+        if isinstance(frame, ServiceUpdateSettingsFrame) and await self._update(frame):
+            return
+        if avatar.presence is Presence.GONE:
+            self._out.put_nowait(frame)
+            return
+        match frame:
+            case TTSStartedFrame():
+                avatar.ledger.open(
+                    frame.context_id,
+                    keep=not frame.interruptible,
+                    now=time.monotonic(),
+                    item=frame,
+                )
+                avatar.begin()
+            case TTSAudioRawFrame():
+                self._speak(avatar, frame)
+            case TTSStoppedFrame():
+                self._finish(avatar, frame)
+            case _:
+                self._hold(avatar, frame)
+        avatar.spoke()
+
+    def _speak(self, avatar: Avatar, frame: TTSAudioRawFrame) -> None:
+        ledger, now = avatar.ledger, time.monotonic()
+        match ledger.over(frame.context_id):
+            case Stage.CUT:
+                return
+            case Stage.VOICED:
+                self._out.put_nowait(frame)
+                return
+        utterance = ledger.find(frame.context_id)
+        if utterance is None:
+            utterance = ledger.open(frame.context_id, keep=not frame.interruptible, now=now)
+            avatar.begin()
+        if utterance not in self._resamplers:
+            self._resamplers[utterance] = SpeechResampler()
+            self._count_words(utterance)
+        resampler = self._resamplers[utterance]
+        pcm = resampler.push(frame.audio, frame.sample_rate, frame.num_channels)
+        ledger.feed(utterance, pcm, now=now, item=frame)
+
+    def _finish(self, avatar: Avatar, frame: TTSStoppedFrame) -> None:
+        ledger = avatar.ledger
+        utterance = ledger.find(frame.context_id)
+        if utterance is not None:
+            ledger.close(utterance, self.tail(utterance), item=frame)
+            return
+        over = ledger.over(frame.context_id)
+        ledger.forget(frame.context_id)
+        if over is not Stage.CUT:
+            self._hold(avatar, frame)
+
+    def _hold(self, avatar: Avatar, frame: Frame) -> None:
+        """Keep a frame behind the speech it came after, or pass it on."""
+        context_id = getattr(frame, "context_id", None)
+        keep = not frame.interruptible
+        if not keep and context_id is not None and avatar.ledger.over(context_id) is Stage.CUT:
+            return
+        position = None
+        utterance = avatar.ledger.find(context_id)
+        if frame.pts and utterance is not None:
+            if isinstance(frame, TTSTextFrame):  # known before the first audio, it comes just ahead
+                self._count_words(utterance)
+            if utterance in self._baselines:
+                self._last_word = max(self._last_word, frame.pts)
+                self._last_kept_word = frame.pts if keep else self._last_kept_word
+                offset = frame.pts - self._baselines[utterance]
+                position = max(0, offset * wire.SPEECH_RATE // 1_000_000_000)
+        if not avatar.ledger.hold(frame, keep=keep, context_id=context_id, position=position):
+            self._out.put_nowait(frame)
+
+    def _count_words(self, utterance: Utterance) -> None:
+        """Begin to count word times as Pipecat does: at the first audio, behind the last word."""
+        if utterance not in self._baselines:
+            self._baselines[utterance] = max(self._last_word, self.get_clock().get_time())
+
+    def _interrupt(self) -> None:
+        self._out.reset()
+        self._last_word = self._last_kept_word  # the words that were cut are not waited for
+        if self._avatar is not None:
+            self.release(self._avatar.interrupt())
+
+    async def _update(self, frame: ServiceUpdateSettingsFrame[Any]) -> bool:
+        """Apply an update that is meant for this service; return whether it was."""
+        if not isinstance(frame.delta, RunwayVideoSettings) or frame.service not in (None, self):
+            return False
+        try:
+            changed = await self._update_settings(frame.delta)
+        except ConfigError as e:
+            # The one who sent it is mistaken; the face is as well as before.
+            await self.push_error(str(e), exception=e, category=ErrorCategory.APPLICATION)
+            return True
+        if changed and self._avatar is not None:
+            if self._avatar.presence is Presence.ABSENT:
+                self._avatar = None
+            else:
+                self._warn_unhandled_updated_settings(changed)  # type: ignore[no-untyped-call]
+        return True
+
+    async def _push_out(self) -> None:
+        """Push frames on, one after another; the only task that does."""
+        while True:
+            item: Frame | Callable[[], Awaitable[None]] = await self._out.get()
+            try:
+                if isinstance(item, Frame):
+                    await self.push_frame(item)
+                else:
+                    await item()
+            except Exception as e:  # a frame that cannot be pushed must not hold the others
+                await self.push_error(f"a frame could not be pushed: {type(e).__name__}", e)
+            finally:
+                self._out.task_done()
+
+    # -- what the avatar tells (avatar.Audience) ------------------------------------------------
+
+    def release(self, items: list[Any]) -> None:  # noqa: D102 - see avatar.Audience
+        for frame in items:
+            frame.pts = None  # it has waited for its sound, and now only follows it
+            self._out.put_nowait(frame)
+
+    def tail(self, utterance: Utterance) -> bytes:  # noqa: D102
+        resampler = self._resamplers.pop(utterance, None)
+        return resampler.flush() if resampler else b""
+
+    def sent(self, utterance: Utterance) -> None:  # noqa: D102
+        began = time.time()
+        self._out.put_nowait(lambda: self.start_ttfb_metrics(start_time=began))
+
+    def heard(self, utterance: Utterance) -> None:  # noqa: D102
+        ended = time.time()
+        self._out.put_nowait(lambda: self.stop_ttfb_metrics(end_time=ended))
+
+    def sound(self, utterance: Utterance, pcm: bytes) -> None:  # noqa: D102
+        original: TTSAudioRawFrame = utterance.voice[0].item
+        frame = TTSAudioRawFrame(pcm, self._sample_rate, 1, context_id=utterance.context_id)
+        frame.transport_destination = original.transport_destination
+        frame.interruptible = not utterance.keep
+        self._out.put_nowait(frame)
+
+    async def picture(self, frame: rtc.VideoFrame) -> None:  # noqa: D102
+        if not self._started or not self._decimator.wants(time.monotonic()):
+            return
+        native = (frame.width, frame.height)
+        size = wanted_size(native, self._width, self._height)
+        if not self._compared:
+            self._compared = True
+            self._compare_with_transport(size)
+        picture = await fit_picture(Picture(bytes(frame.data), native), size, self._fit)
+        await self.push_frame(OutputImageRawFrame(picture.rgb, picture.size, "RGB"))
+
+    def connected(self, session_id: str | None) -> None:  # noqa: D102
+        self._tell(lambda: self._call_event_handler("on_avatar_connected", session_id))
+
+    def disconnected(self, session_id: str | None, reason: str) -> None:  # noqa: D102
+        self._tell(lambda: self._call_event_handler("on_avatar_disconnected", session_id, reason))
+
+    def failed(self, error: RunwayError) -> None:  # noqa: D102
+        self._tell(lambda: self._report(error))
+
+    def _tell(self, call: Callable[[], Awaitable[None]]) -> None:
+        self._out.put_nowait(call)
+
+    async def _report(self, error: RunwayError) -> None:
+        await self.push_error(str(error), exception=error, category=_category(error))
+
+    def _compare_with_transport(self, size: tuple[int, int]) -> None:
+        processor = self.next
+        while processor is not None and not isinstance(processor, BaseOutputTransport):
+            processor = processor.next
+        if processor is None:
+            return
+        params = processor._params
+        if not params.video_out_enabled:
+            logger.warning(f"{self}: {processor} has video_out_enabled=False, no picture is shown")
+        elif (params.video_out_width, params.video_out_height) != size:
+            logger.warning(
+                f"{self}: pictures are {size[0]}x{size[1]}, {processor} expects "
+                f"{params.video_out_width}x{params.video_out_height} and will stretch them; make "
+                "video_out_width and video_out_height the same on both"
+            )
+        elif self._framerate and params.video_out_framerate < self._framerate:
+            logger.warning(
+                f"{self}: up to {self._framerate:g} pictures a second, {processor} shows "
+                f"{params.video_out_framerate}; make video_out_framerate the same on both"
+            )
+
+
+def _which_character(what: str) -> ConfigError:
+    return ConfigError(
+        f"give exactly one of preset_id and avatar_id, {what}",
+        advice='For example settings=RunwayVideoService.Settings(preset_id="cooking-teacher").',
+    )
+
+
+def _required(name: str, value: str | None, variable: str) -> str:
+    value = value or os.getenv(variable)
+    if not value:
+        raise ConfigError(f"{name} is missing", advice=f"Pass {name} or set {variable}.")
+    return value
+
+
+def _category(error: RunwayError) -> ErrorCategory | None:
+    """Return Pipecat's category; None lets Pipecat read it off the HTTP status."""
+    match error:
+        case CreditsError():
+            return ErrorCategory.QUOTA
+        case ConfigError():
+            return ErrorCategory.INVALID_REQUEST
+        case RoomCredentialsError():
+            return ErrorCategory.AUTHENTICATION
+        case APIError() if error.status_code is not None:
+            return None
+        case APIError() | RoomError():
+            return ErrorCategory.CONNECTIVITY
+        case AvatarError():
+            return ErrorCategory.SERVER
+    return ErrorCategory.UNKNOWN

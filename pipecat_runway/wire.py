@@ -1,0 +1,104 @@
+"""Every literal that crosses a wire, each with the place it was read.
+
+Sources: *SDK* is the official ``runwayml`` Python client 5.24.0, *OAS* is Runway's OpenAPI document
+(2026-08), *LKA* is ``livekit-agents`` 1.8.9 (``voice/avatar/_datastream_io.py``), *LKP* is
+``livekit-plugins-runway`` 1.8.9 (``avatar.py``), *CORE* is ``runwayml/avatars-sdk-react`` 0.17.0.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+# -- Runway's REST API ------------------------------------------------------------------------
+
+BASE_URL: Final = "https://api.dev.runwayml.com"  # SDK _client.py, OAS servers
+CLOUD_DOMAIN: Final = "runwayml.com"  # hosts below it cannot reach a private LiveKit server
+MODEL: Final = "gwm1_avatars"  # OAS: the only value of `model`
+
+PRESETS: Final = frozenset(  # OAS: enum of avatar.presetId
+    {
+        "game-character",
+        "music-superstar",
+        "game-character-man",
+        "cat-character",
+        "influencer",
+        "tennis-coach",
+        "human-resource",
+        "fashion-designer",
+        "cooking-teacher",
+    }
+)
+
+MIN_DURATION: Final = 10  # s, OAS: maxDuration
+MAX_DURATION: Final = 1800  # s, OAS: maxDuration
+MAX_TOKEN_LENGTH: Final = 2048  # characters, OAS: integration.token
+
+ENDED_STATUSES: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})  # CORE: terminal statuses
+FAILED_STATUS: Final = "FAILED"  # OAS
+
+# -- environment variables --------------------------------------------------------------------
+
+ENV_API_SECRET: Final = "RUNWAYML_API_SECRET"  # SDK _client.py
+ENV_BASE_URL: Final = "RUNWAYML_BASE_URL"  # SDK _client.py
+ENV_LIVEKIT_URL: Final = "LIVEKIT_URL"  # LKP
+ENV_LIVEKIT_API_KEY: Final = "LIVEKIT_API_KEY"  # LKP
+ENV_LIVEKIT_API_SECRET: Final = "LIVEKIT_API_SECRET"  # LKP
+
+# -- the room ---------------------------------------------------------------------------------
+
+AVATAR_IDENTITY: Final = "runway-avatar-agent"  # LKP; a suffix makes it unique per session
+PUBLISH_ON_BEHALF: Final = "lk.publish_on_behalf"  # LKA voice/room_io, token attribute
+PARTICIPANT_KIND: Final = "agent"  # LKP: kind of both tokens
+
+AUDIO_STREAM_TOPIC: Final = "lk.audio_stream"  # LKA
+AUDIO_STREAM_NAME: Final = "AUDIO_"  # LKA: prefix of a stream's name
+RPC_CLEAR_BUFFER: Final = "lk.clear_buffer"  # LKA, agent to avatar
+RPC_PLAYBACK_STARTED: Final = "lk.playback_started"  # LKA, avatar to agent
+RPC_PLAYBACK_FINISHED: Final = "lk.playback_finished"  # LKA, avatar to agent
+RPC_OK: Final = "ok"  # LKA: answer to an expected caller
+RPC_REJECT: Final = "reject"  # LKA: answer to anybody else
+
+SPEECH_RATE: Final = 16_000  # Hz, mono s16le: LKP SAMPLE_RATE
+SAMPLE_WIDTH: Final = 2  # bytes of one s16le sample
+
+END_CALL: Final = json.dumps({"type": "END_CALL"}).encode()  # LKP, CORE: data packet, no topic
+
+
+def speech_attributes() -> dict[str, str]:
+    """Return the attributes of a speech stream (LKA: both are strings)."""
+    return {"sample_rate": str(SPEECH_RATE), "num_channels": "1"}
+
+
+@dataclass(frozen=True)
+class PlaybackFinished:
+    """What ``lk.playback_finished`` reports.
+
+    Attributes:
+        position: How far the avatar says it has played, in s. It counts idle sound too.
+        interrupted: Whether the playback was cut by ``lk.clear_buffer``.
+    """
+
+    position: float
+    interrupted: bool
+
+    @classmethod
+    def parse(cls, payload: str) -> "PlaybackFinished":
+        """Read the JSON payload (LKA: PlaybackFinishedEvent as a dictionary).
+
+        Args:
+            payload: The RPC's payload.
+
+        Returns:
+            The report.
+
+        Raises:
+            ValueError: If the payload is not a JSON object with these fields.
+        """
+        try:
+            fields = json.loads(payload)
+            return cls(float(fields["playback_position"]), bool(fields["interrupted"]))
+        except (TypeError, KeyError, ValueError) as e:
+            raise ValueError(
+                f"{RPC_PLAYBACK_FINISHED}: expected a JSON object with playback_position and "
+                f"interrupted, got {len(payload)} characters"
+            ) from e

@@ -1,0 +1,133 @@
+"""One LiveKit server and one local Runway for the whole run; every test leaves them clean."""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from livekit import api
+
+from pipecat_runway import RunwayVideoService
+from pipecat_runway.simulator import Faults, LiveKitServer, RunwaySimulator
+from pipecat_runway.simulator.livekit_binary import find_livekit_server
+
+# The simulated worker ignores an empty room, so that a session nobody ended is noticed.
+# Small pictures leave two cores enough time for the sound.
+STRICT = Faults(obey_empty_room=False, width=320, height=180)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Have a LiveKit server before any test's time counts: the first run builds one."""
+    if not session.config.option.collectonly:
+        asyncio.run(find_livekit_server(print))
+
+
+@pytest.fixture(autouse=True)
+def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the keys of whoever runs the tests out of them."""
+    for name in list(os.environ):
+        if name.startswith(("RUNWAYML_", "LIVEKIT_")):
+            monkeypatch.delenv(name)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def livekit_server() -> AsyncIterator[LiveKitServer]:
+    """The real server, on loopback."""
+    async with LiveKitServer() as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="session")
+async def _simulator(livekit_server: LiveKitServer) -> AsyncIterator[RunwaySimulator]:
+    async with RunwaySimulator(faults=STRICT, livekit=livekit_server, keep_audio=True) as simulator:
+        yield simulator
+
+
+@pytest_asyncio.fixture
+async def runway(
+    _simulator: RunwaySimulator, livekit_server: LiveKitServer
+) -> AsyncIterator[RunwaySimulator]:
+    """A local Runway with friendly workers; set its `faults` at will."""
+    _simulator.faults = STRICT
+    _simulator.requests.clear()
+    before = set(_simulator.sessions)
+    tasks = asyncio.all_tasks()
+    threads = set(threading.enumerate())
+    yield _simulator
+    _simulator.faults = STRICT
+    left = [session.id for session in _simulator.open_sessions]
+    for session in _simulator.open_sessions:
+        await session_over(_simulator, session)
+    assert not left, f"sessions left open: {left}"
+    assert all(s.ended.is_set() for s in set(_simulator.sessions) - before)
+    await _nothing_left(livekit_server, tasks, threads)
+
+
+async def session_over(simulator: RunwaySimulator, session: Any) -> None:
+    """End a session a failed test has left."""
+    await simulator.workers.leave(session.id, "deleted")
+
+
+async def _nothing_left(
+    livekit_server: LiveKitServer, tasks: set[asyncio.Task[Any]], threads: set[threading.Thread]
+) -> None:
+    async with api.LiveKitAPI(
+        livekit_server.url, livekit_server.api_key, livekit_server.api_secret
+    ) as livekit:
+        rooms = [
+            room.name for room in (await livekit.room.list_rooms(api.ListRoomsRequest())).rooms
+        ]
+    assert not rooms, f"rooms left: {rooms}"
+    async with asyncio.timeout(5):
+        while left := [t for t in asyncio.all_tasks() - tasks if not _is_servers(t)]:
+            if all(t is asyncio.current_task() for t in left):
+                break
+            await asyncio.wait(left, timeout=0.2)
+
+
+def _is_servers(task: asyncio.Task[Any]) -> bool:
+    """Whether a task is the test run's own or belongs to the servers under it."""
+    name = getattr(task.get_coro(), "__qualname__", "")
+    return task is asyncio.current_task() or name.startswith(("RequestHandler", "RunwaySimulator"))
+
+
+MakeService = Callable[..., RunwayVideoService]
+TurnKnobs = Callable[..., None]
+
+
+@pytest.fixture
+def make_service(runway: RunwaySimulator) -> MakeService:
+    """Make a service that uses the local Runway."""
+
+    def make(**options: Any) -> RunwayVideoService:
+        return service_for(runway, **options)
+
+    return make
+
+
+def service_for(runway: RunwaySimulator, **options: Any) -> RunwayVideoService:
+    """A service that uses a local Runway."""
+    settings = RunwayVideoService.Settings(preset_id="cooking-teacher")
+    keys = {
+        "api_key": runway.env["RUNWAYML_API_SECRET"],
+        "base_url": runway.env["RUNWAYML_BASE_URL"],
+        "livekit_url": runway.env["LIVEKIT_URL"],
+        "livekit_api_key": runway.env["LIVEKIT_API_KEY"],
+        "livekit_api_secret": runway.env["LIVEKIT_API_SECRET"],
+        "settings": settings,
+    }
+    return RunwayVideoService(**(keys | options))
+
+
+@pytest.fixture
+def faults(runway: RunwaySimulator) -> TurnKnobs:
+    """Set knobs of the local Runway for this test."""
+
+    def turn(**knobs: Any) -> None:
+        runway.faults = replace(runway.faults, **knobs)
+
+    return turn

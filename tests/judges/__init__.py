@@ -1,0 +1,1 @@
+"""The product and its simulator, judged by code of others."""

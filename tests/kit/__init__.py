@@ -1,0 +1,1 @@
+"""Measuring tools of the test-suite: marked speech, recorded pipelines, a paced transport."""

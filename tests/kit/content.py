@@ -1,0 +1,18 @@
+"""What was heard, apart from when: for tests that are about something else than timing."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .marks import PIECE, Mark, Verdict, compare
+
+HEARD_AT_LEAST = 0.7 * PIECE
+
+
+def compare_content(expected: Sequence[int], heard: Sequence[Mark]) -> Verdict:
+    """As `compare`, but a piece that was only stretched is whole.
+
+    On a busy machine the network's jitter buffer stretches sound, whatever a service does.
+    """
+    short = [mark.number for mark in heard if mark.heard_s < HEARD_AT_LEAST]
+    verdict = compare(expected, heard)
+    return replace(verdict, partial=[number for number in verdict.partial if number in short])

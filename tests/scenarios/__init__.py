@@ -1,0 +1,1 @@
+"""What is counted: the test suite runs these briefly, the benchmarks at full length."""

@@ -1,0 +1,156 @@
+"""Barge-ins of every kind, and what was heard after each of them."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pipecat.frames.frames import Frame, InterruptionFrame, TTSAudioRawFrame, TTSStoppedFrame
+
+from pipecat_runway import RunwayVideoService
+from pipecat_runway.simulator import RunwaySimulator, SimulatedSession
+from tests.kit.marks import Verdict, compare, marked_speech, numbers
+from tests.kit.pipeline import Run, Tape, recording_of, running, tts_utterance
+
+RATE = 24_000
+OLD_PIECES, NEW_PIECES = 25, 8  # of 100 ms
+WHEN = ("before the first sound", "mid-word", "near the end", "twice in a row")
+
+
+@dataclass
+class Report:
+    """What was counted.
+
+    Attributes:
+        old: Old marks heard after an interruption.
+        verdicts: What was wrong with the utterance after it, by barge-in.
+        onsets: What passes between the new speech's first frame and its first sound apart from
+            the worker's own time, in s.
+        calm_onsets: The same where nothing was interrupted, in s.
+        errors: Messages of the errors reported.
+    """
+
+    old: list[str] = field(default_factory=list)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    onsets: list[float] = field(default_factory=list)
+    calm_onsets: list[float] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def delay_p95(self) -> float:
+        """How much later an onset is after a barge-in than without one, in s, 95th percentile."""
+        calm = sorted(self.calm_onsets)[len(self.calm_onsets) // 2]
+        late = sorted(onset - calm for onset in self.onsets)
+        return late[min(len(late) - 1, int(0.95 * len(late)))]
+
+
+async def barge_ins(
+    service: RunwayVideoService,
+    runway: RunwaySimulator,
+    count: int,
+    *,
+    seed: int = 1,
+    followed_up: float = 0.5,
+    old_pieces: int = OLD_PIECES,
+    calm: int = 3,
+) -> Report:
+    """Interrupt speech `count` times.
+
+    Args:
+        service: The service, not running yet.
+        runway: The local Runway it uses.
+        count: How many barge-ins, all kinds in turn.
+        seed: Of the instants.
+        followed_up: Which part of them is followed by new speech within 20 ms; the others are
+            followed by new speech after half a second.
+        calm: Utterances that are not interrupted, first.
+        old_pieces: Length of the interrupted speech, in marks of 100 ms.
+    """
+    report, rng = Report(), random.Random(seed)
+    async with running(service) as run:
+        await run.started()
+        await run.tape.wait_for_pictures(1, timeout=20)
+        mark = interruptions = 0
+        session = runway.find(service.session_id or "")
+        assert session is not None
+        for i in range(calm):
+            context = f"calm-{i}"
+            await _say(run, session, context, mark, NEW_PIECES, report.calm_onsets)
+            mark += NEW_PIECES
+        for i in range(count):
+            kind = WHEN[i % len(WHEN)]
+            label = f"{i} {kind}"
+            old, new = f"old-{i}", f"new-{i}"
+            speech = marked_speech(mark, old_pieces, RATE)
+            old_marks = numbers(mark, old_pieces)
+            await run.feed(tts_utterance(speech, RATE, 1, old, pace="burst"))
+            # An interrupted TTS makes no more: all it made has left it by now.
+            await run.head.wait_for(_end_of(old))
+            await _moment(run.tape, old, old_pieces / 10, kind, rng)
+            await run.interrupt()
+            interruptions += 1
+            if kind == "twice in a row":
+                await _pause(rng.uniform(0.005, 0.06))
+                await run.interrupt()
+                interruptions += 1
+            cut = await run.tape.wait_for(InterruptionFrame, count=interruptions)
+            place = run.tape.taped.index(cut)
+            prompt = rng.random() < followed_up
+            await _pause(rng.uniform(0, 0.02) if prompt else 0.5)
+            mark += old_pieces
+            onsets = report.onsets if prompt else []
+            await _say(run, session, new, mark, NEW_PIECES, onsets)
+            after = [
+                (t.at, t.frame)
+                for t in run.tape.taped[place:]
+                if isinstance(t.frame, TTSAudioRawFrame)
+            ]
+            heard = recording_of((0.0, frame) for _, frame in after)
+            expected = numbers(mark, NEW_PIECES)
+            marks = heard.marks(among=[*old_marks, *expected])
+            verdict = compare(expected, marks)
+            report.old += [f"{label}: {n}" for n in verdict.foreign if n in old_marks]
+            report.old += [f"{label}: frame" for _, f in after if f.context_id == old]
+            if not verdict.clean:
+                report.verdicts[label] = verdict
+            mark += NEW_PIECES
+        await run.end()
+        report.errors = [frame.error for frame in run.errors]
+    return report
+
+
+async def _say(
+    run: Run, session: SimulatedSession, context: str, mark: int, pieces: int, onsets: list[float]
+) -> None:
+    speech = marked_speech(mark, pieces, RATE)
+    began = time.monotonic()
+    await run.feed(tts_utterance(speech, RATE, 1, context, pace="burst"))
+    await run.tape.wait_for(_end_of(context), timeout=30)
+    events = [event for event in session.events if event.at >= began]
+    # The last: a slow worker may tell of the interrupted stream only now.
+    opened = [event for event in events if event.kind == "stream_opened"][-1]
+    stream = opened.data["stream"]
+    played = next(e for e in events if e.kind == "playing" and e.data["stream"] == stream)
+    onsets.append((opened.at - began) + (run.tape.audio(context)[0][0] - played.at))
+
+
+def _end_of(context: str) -> Callable[[Frame], bool]:
+    return lambda frame: isinstance(frame, TTSStoppedFrame) and frame.context_id == context
+
+
+async def _moment(tape: Tape, context: str, length: float, kind: str, rng: random.Random) -> None:
+    """Wait for the instant of the interruption."""
+    if kind == "before the first sound":
+        await _pause(rng.uniform(0, 0.05))
+        return
+    onset = await tape.wait_for(
+        lambda f: isinstance(f, TTSAudioRawFrame) and f.context_id == context
+    )
+    at = rng.uniform(length - 0.05, length) if kind == "near the end" else rng.uniform(0.1, 2.2)
+    await _pause(onset.at + at - time.monotonic())
+
+
+async def _pause(seconds: float) -> None:
+    """Let an instant that is part of the scenario pass."""
+    await asyncio.sleep(max(0.0, seconds))

@@ -1,0 +1,47 @@
+"""How long a picture is held back for its sound."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipecat_runway.lipsync import FRAMING, LONGEST, STEP, JitterBuffer, PictureHold
+
+
+def looks(hold: PictureHold, sound: list[float], picture: float) -> list[float]:
+    """Look again and again while the sound's buffer has these mean delays, in s."""
+    total, seen = JitterBuffer(), JitterBuffer()
+    seconds = []
+    for delay in sound:
+        total = JitterBuffer(total.delay + 24_000 * delay, total.emitted + 24_000)
+        seen = JitterBuffer(seen.delay + 12 * picture, seen.emitted + 12)
+        hold.look(total, seen)
+        seconds.append(hold.seconds)
+    return seconds
+
+
+def test_a_picture_waits_as_long_as_its_sound_is_buffered_longer() -> None:
+    """The difference of the two buffers, and what a packet of sound takes to fill."""
+    (seconds,) = looks(PictureHold(), [0.08], 0.015)
+    assert seconds == pytest.approx(0.065 + FRAMING)
+
+
+def test_a_picture_is_not_held_for_sound_that_is_early() -> None:
+    """Sound is never waited with: a hold is never negative."""
+    assert [0.0] == looks(PictureHold(), [0.02], 0.1)
+
+
+def test_buffers_that_emitted_nothing_change_nothing() -> None:
+    """A muted or frozen track tells nothing."""
+    hold = PictureHold()
+    hold.look(JitterBuffer(5.0, 100), JitterBuffer(0.0, 0))
+    assert 0.0 == hold.seconds
+
+
+@given(st.lists(st.floats(0, 2), min_size=1, max_size=40), st.floats(0, 0.5))
+def test_the_hold_is_bounded_and_changes_without_jumps(sound: list[float], picture: float) -> None:
+    """However the network behaves."""
+    seconds = looks(PictureHold(), sound, picture)
+    assert all(0 <= s <= LONGEST for s in seconds)
+    assert all(abs(b - a) <= STEP + 1e-9 for a, b in pairwise(seconds))

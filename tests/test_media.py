@@ -1,0 +1,126 @@
+"""Sound and picture made to measure."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipecat_runway.media import Decimator, Picture, SpeechResampler, fit_picture, wanted_size
+
+RATES = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
+
+
+def tone(rate: int, seconds: float, hertz: float = 440.0) -> np.ndarray:
+    return 8000 * np.sin(2 * np.pi * hertz * np.arange(round(rate * seconds)) / rate)
+
+
+@given(
+    st.sampled_from(RATES),
+    st.integers(1, 2),
+    st.integers(50, 1500),
+    st.sampled_from([10, 20, 40, 100]),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_sample_is_lost_or_added(rate: int, channels: int, ms: int, frame_ms: int) -> None:
+    """An utterance comes out as long as it went in, within a millisecond, and as loud."""
+    wave = np.repeat(tone(rate, ms / 1000).astype("<i2"), channels).tobytes()
+    step = rate * frame_ms // 1000 * 2 * channels
+    resampler = SpeechResampler()
+    out = b"".join(
+        resampler.push(wave[i : i + step], rate, channels) for i in range(0, len(wave), step)
+    )
+    out += resampler.flush()
+    assert len(out) // 2 == pytest.approx(ms * 16, abs=16)
+    level = np.sqrt(np.mean(np.frombuffer(out, "<i2").astype(float) ** 2))
+    assert level == pytest.approx(8000 / np.sqrt(2), rel=0.06)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_speech_is_not_distorted(rate: int) -> None:
+    """A tone comes out as that tone: everything else is at least 40 dB below."""
+    resampler = SpeechResampler()
+    out = resampler.push(tone(rate, 1.0).astype("<i2").tobytes(), rate, 1) + resampler.flush()
+    wave = np.frombuffer(out, "<i2").astype(float)[1600:14400]
+    spectrum = np.abs(np.fft.rfft(wave * np.hanning(len(wave)))) ** 2
+    peak = int(np.argmax(spectrum))
+    assert peak * 16_000 / len(wave) == pytest.approx(440, abs=2)
+    signal = spectrum[peak - 4 : peak + 5].sum()
+    assert 10 * np.log10(signal / (spectrum.sum() - signal)) > 40
+
+
+def test_a_rate_that_changes_midway_loses_nothing() -> None:
+    """Each piece is taken at its own rate."""
+    resampler = SpeechResampler()
+    out = b"".join(resampler.push(tone(r, 0.5).astype("<i2").tobytes(), r, 1) for r in RATES)
+    out += resampler.flush()
+    assert len(out) // 2 == pytest.approx(len(RATES) * 8000, abs=16 * len(RATES))
+
+
+def test_the_size_follows_what_is_asked_for() -> None:
+    """One side given keeps the avatar's aspect, none keeps its size."""
+    assert (1280, 720) == wanted_size((1280, 720), None, None)
+    assert (640, 360) == wanted_size((1280, 720), 640, None)
+    assert (640, 360) == wanted_size((1280, 720), None, 360)
+    assert (500, 500) == wanted_size((1280, 720), 500, 500)
+
+
+def bars(width: int, height: int) -> Picture:
+    """Left half red, right half blue."""
+    rgb = np.zeros((height, width, 3), np.uint8)
+    rgb[:, : width // 2] = (255, 0, 0)
+    rgb[:, width // 2 :] = (0, 0, 255)
+    return Picture(rgb.tobytes(), (width, height))
+
+
+def fitted(size: tuple[int, int], fit: str) -> np.ndarray:
+    picture = asyncio.run(fit_picture(bars(1280, 720), size, fit))  # type: ignore[arg-type]
+    assert size == picture.size
+    return np.frombuffer(picture.rgb, np.uint8).reshape(size[1], size[0], 3)
+
+
+def test_contain_shows_everything_between_black_bars() -> None:
+    """A 16:9 picture in a square keeps its aspect."""
+    square = fitted((720, 720), "contain")
+    top = (720 - 405) // 2
+    assert not square[: top - 1].any()
+    assert not square[-(top - 1) :].any()
+    assert tuple(square[360, 10]) == (255, 0, 0)
+    assert tuple(square[360, -10]) == (0, 0, 255)
+    assert tuple(square[top + 3, 10]) == (255, 0, 0)
+
+
+def test_cover_fills_everything_and_crops() -> None:
+    """A 16:9 picture in a square leaves no bar and keeps its centre."""
+    square = fitted((720, 720), "cover")
+    assert tuple(square[3, 10]) == (255, 0, 0)
+    assert tuple(square[-3, -10]) == (0, 0, 255)
+    assert square.any(axis=2).all()
+
+
+def test_a_fitting_picture_is_not_touched() -> None:
+    """Nothing is copied where nothing is to do."""
+    picture = bars(64, 36)
+    assert asyncio.run(fit_picture(picture, (64, 36), "contain")) is picture
+
+
+@given(
+    st.floats(5, 30),
+    st.floats(10, 60),
+    st.lists(st.floats(-0.004, 0.004), min_size=60, max_size=60),
+)
+def test_no_more_pictures_go_on_than_asked_for(
+    wanted: float, native: float, jitter: list[float]
+) -> None:
+    """Over a second or more the rate is met, whatever the jitter."""
+    decimator = Decimator(wanted)
+    times = [10 + i / native + jitter[i % 60] for i in range(int(native * 4))]
+    passed = sum(decimator.wants(t) for t in sorted(times))
+    assert passed <= 4 * wanted + 2
+    assert passed >= 4 * min(wanted, native) * 0.75 - 2
+
+
+def test_without_a_rate_all_pictures_go_on() -> None:
+    """None lets everything through."""
+    assert all(Decimator(None).wants(t) for t in (0.0, 0.0, 0.001))

@@ -1,0 +1,204 @@
+"""The ledger of utterances, as properties over everything that can happen to it."""
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from pipecat_runway.playback import Ledger, Stage
+
+SECOND = bytes(2 * 16_000)
+
+
+def spoken(ledger: Ledger, context: str, seconds: float = 1.0, *, keep: bool = False) -> Any:
+    """An utterance that the TTS has finished."""
+    utterance = ledger.open(context, keep=keep, now=0.0, item=f"{context} started")
+    pcm = bytes(2 * round(16_000 * seconds))
+    ledger.feed(utterance, pcm, now=0.0, item=f"{context} audio")
+    ledger.close(utterance, item=f"{context} stopped")
+    return utterance
+
+
+def test_without_speech_nothing_waits() -> None:
+    """An item that follows no unfinished utterance is the caller's to pass on."""
+    ledger = Ledger()
+    assert not ledger.hold("item", keep=False)
+
+
+def test_a_bracket_opens_with_the_first_sound_and_closes_with_the_last() -> None:
+    """The same objects come out, at the onset and at the end."""
+    ledger = Ledger()
+    utterance = spoken(ledger, "a")
+    ledger.hold("behind", keep=False)
+    assert ["a started"] == ledger.start(utterance)
+    assert [] == ledger.advance(utterance, 8_000)
+    assert ["a stopped", "behind"] == ledger.finish(utterance)
+    assert 0 == len(ledger)
+
+
+def test_frames_of_an_utterance_leave_when_the_sound_reaches_them() -> None:
+    """A word held at half a second leaves when half a second has been heard, not before."""
+    ledger = Ledger()
+    utterance = ledger.open("a", keep=False, now=0.0, item="started")
+    ledger.feed(utterance, SECOND, now=0.0, item="audio")
+    assert ledger.hold("word", keep=False, context_id="a", position=8_000)
+    assert ledger.hold("sentence", keep=False, context_id="a")
+    ledger.close(utterance, item="stopped")
+    assert ["started"] == ledger.start(utterance)
+    assert [] == ledger.advance(utterance, 7_999)
+    assert ["word"] == ledger.advance(utterance, 8_000)
+    assert ["sentence", "stopped"] == ledger.finish(utterance)
+
+
+def test_a_frame_never_overtakes_an_earlier_one_of_its_utterance() -> None:
+    """A word with an early time behind one with a late time waits for it."""
+    ledger = Ledger()
+    utterance = ledger.open("a", keep=False, now=0.0)
+    ledger.feed(utterance, SECOND, now=0.0, item="audio")
+    ledger.hold("late", keep=False, context_id="a", position=12_000)
+    ledger.hold("early", keep=False, context_id="a", position=4_000)
+    ledger.start(utterance)
+    assert [] == ledger.advance(utterance, 11_999)
+    assert ["late", "early"] == ledger.advance(utterance, 12_000)
+
+
+def test_an_interruption_keeps_what_may_not_be_interrupted_in_order() -> None:
+    """Uninterruptible speech stays, uninterruptible items stay behind it, all else is gone."""
+    ledger = Ledger()
+    spoken(ledger, "a")
+    ledger.hold("first result", keep=True)
+    kept = spoken(ledger, "b", keep=True)
+    ledger.hold("gone", keep=False)
+    spoken(ledger, "c")
+    ledger.hold("second result", keep=True)
+    cut = ledger.interrupt()
+    assert ["a", "c"] == [u.context_id for u in cut.utterances]
+    assert ["first result"] == cut.released
+    assert [kept] == list(ledger)
+    assert ["b started"] == ledger.start(kept)
+    assert ["b stopped", "second result"] == ledger.finish(kept)
+
+
+def test_an_interrupted_context_is_remembered_until_the_tts_has_finished_it() -> None:
+    """Late pieces of a cut utterance can be told from new speech."""
+    ledger = Ledger()
+    ledger.open("a", keep=False, now=0.0)
+    spoken(ledger, "b")
+    ledger.interrupt()
+    assert Stage.CUT is ledger.over("a")
+    assert ledger.over("b") is None
+    ledger.forget("a")
+    assert ledger.over("a") is None
+
+
+def test_giving_up_returns_what_was_not_heard() -> None:
+    """The voice goes on from the piece that was sounding, in the order everything came."""
+    ledger = Ledger()
+    utterance = ledger.open("a", keep=False, now=0.0, item="started")
+    for n in range(4):
+        ledger.feed(utterance, SECOND, now=0.0, item=f"audio {n}")
+        ledger.hold(f"text {n}", keep=False, context_id="a")
+    ledger.close(utterance, item="stopped")
+    ledger.hold("behind", keep=False)
+    ledger.start(utterance)
+    ledger.advance(utterance, 2 * 16_000 + 100)
+    assert ["audio 2", "text 2", "audio 3", "text 3", "stopped", "behind"] == ledger.give_up()
+    assert Stage.VOICED is utterance.stage
+
+
+@given(st.lists(st.integers(1, 20_000), min_size=1, max_size=8), st.integers(0, 60_000))
+def test_giving_up_loses_no_unheard_sample(lengths: list[int], heard: int) -> None:
+    """The pieces returned cover everything that was not heard, and at most one piece more."""
+    ledger = Ledger()
+    utterance = ledger.open("a", keep=False, now=0.0)
+    for n, length in enumerate(lengths):
+        ledger.feed(utterance, bytes(2 * length), now=0.0, item=n)
+    heard = min(heard, utterance.samples)
+    if heard:
+        ledger.start(utterance)
+        ledger.advance(utterance, heard)
+    returned = ledger.give_up()
+    unheard = sum(lengths) - heard
+    covered = sum(lengths[n] for n in returned)
+    assert unheard <= covered
+    assert returned == list(range(len(lengths) - len(returned), len(lengths)))
+    assert not returned or covered - lengths[returned[0]] <= unheard
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Speech, frames, sound, interruptions and failures, in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger = Ledger()
+        self.count = 0
+        self.came: list[str] = []  # items that must come out once, unless dropped
+        self.dropped: set[str] = set()
+        self.out: list[str] = []
+
+    def _item(self, kind: str) -> str:
+        self.count += 1
+        item = f"{kind}{self.count:05}"
+        self.came.append(item)
+        return item
+
+    @rule(keep=st.booleans(), samples=st.integers(0, 5_000), closed=st.booleans())
+    def speak(self, keep: bool, samples: int, closed: bool) -> None:
+        kind = "K" if keep else "I"
+        utterance = self.ledger.open(
+            f"c{self.count}", keep=keep, now=0.0, item=self._item(kind + "start")
+        )
+        self.ledger.feed(utterance, bytes(2 * samples), now=0.0, item="voice")
+        if closed:
+            self.ledger.close(utterance, item=self._item(kind + "stop"))
+
+    @rule(keep=st.booleans())
+    def other_frame(self, keep: bool) -> None:
+        item = self._item("K" if keep else "I")
+        if not self.ledger.hold(item, keep=keep):
+            self.out.append(item)
+
+    @rule(part=st.floats(0, 1))
+    @precondition(lambda self: len(self.ledger) > 0)
+    def sound(self, part: float) -> None:
+        head = self.ledger.head
+        assert head is not None
+        if head.stage is Stage.WAITING:
+            self.out += self.ledger.start(head)
+        self.out += self.ledger.advance(head, max(head.heard, int(part * head.samples)))
+
+    @rule()
+    @precondition(lambda self: self.ledger.head is not None and self.ledger.head.closed)
+    def finish(self) -> None:
+        head = self.ledger.head
+        assert head is not None
+        self.out += self.ledger.finish(head)
+
+    @rule()
+    def interrupt(self) -> None:
+        waiting = {i for i in self.came if i not in self.out}
+        self.out += self.ledger.interrupt().released
+        self.dropped |= {i for i in waiting if i.startswith("I")}
+
+    @rule()
+    def give_up(self) -> None:
+        self.out += [item for item in self.ledger.give_up() if item != "voice"]
+
+    @invariant()
+    def nothing_is_doubled(self) -> None:
+        assert len(self.out) == len(set(self.out))
+
+    @invariant()
+    def an_empty_ledger_has_let_everything_go(self) -> None:
+        if not len(self.ledger):
+            assert set(self.came) == set(self.out) | (self.dropped - set(self.out))
+
+    @invariant()
+    def what_may_not_be_interrupted_keeps_its_order(self) -> None:
+        kept = [item[-5:] for item in self.out if item.startswith("K") and len(item) == 6]
+        assert kept == sorted(kept)
+
+
+TestLedgerMachine = LedgerMachine.TestCase
+TestLedgerMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
