@@ -134,5 +134,5 @@ class Decimator:
         if now < self._due - 0.25 * self._interval:
             return False
         # Keeps to the grid, and starts it anew after a gap.
-        self._due = max(self._due, now - self._interval) + self._interval
+        self._due = max(self._due + self._interval, now + 0.5 * self._interval)
         return True

@@ -11,6 +11,7 @@ from pipecat.frames.frames import (
     TTSStoppedFrame,
 )
 
+from tests.kit.content import compare_content
 from tests.kit.marks import compare, marked_speech, numbers
 from tests.kit.pipeline import (
     MarkedTTSService,
@@ -34,23 +35,23 @@ async def test_the_bot_starts_and_stops_once_per_utterance(
     """Pauses of 0.5 s inside an utterance and a noisy avatar neither split nor prolong it."""
     faults(noise_floor=noise_floor)
     transport, front, behind = LoopbackTransport(), Tape(name="Front"), Tape(name="Behind")
-    lengths = []
     async with running(make_service(), front, transport.output(), behind) as run:
         await run.started()
         await front.wait_for_pictures(1, timeout=20)
         for n in range(3):
             speech = marked_speech(20 * n, 12, RATE, pauses={4: 0.5, 8: 0.5})
-            lengths.append(len(speech) / 2 / RATE)
             await run.feed(tts_utterance(speech, RATE, 1, f"u{n}"))
             await behind.wait_for(TTSStoppedFrame, count=n + 1, timeout=10)
         await run.end()
     turns = bot_turns(behind)
     assert len(turns) == 3
-    for (start, stop), length in zip(turns, lengths, strict=True):
-        assert stop is not None
-        assert stop - start == pytest.approx(length, abs=0.12)
+    assert all(stop is not None for _, stop in turns)
+    for n in range(3):
+        sound = front.speech_pcm(f"u{n}")
+        assert sound.seconds - sound.marks()[-1].end_s < 0.1
     assert bracket_faults(front) == []
-    verdict = compare([n for u in range(3) for n in numbers(20 * u, 12)], transport.heard().marks())
+    sent = [n for u in range(3) for n in numbers(20 * u, 12)]
+    verdict = compare_content(sent, transport.heard().marks())
     assert verdict.clean, verdict
 
 

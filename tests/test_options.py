@@ -27,6 +27,7 @@ from pipecat_runway.simulator import RunwaySimulator
 from tests.kit.content import compare_content
 from tests.kit.marks import marked_speech, numbers
 from tests.kit.pipeline import Run, Tape, running, tts_utterance
+from tests.kit.timing import timed
 from tests.kit.transport import LoopbackTransport
 
 from .conftest import MakeService, TurnKnobs
@@ -208,6 +209,7 @@ async def test_pictures_have_the_size_asked_for(
     assert bars == picture.look
 
 
+@timed
 async def test_no_more_pictures_come_than_were_asked_for(make_service: MakeService) -> None:
     """`video_out_framerate=8` of the avatar's 24, evenly."""
     async with running(make_service(video_out_framerate=8)) as run:
@@ -260,6 +262,7 @@ async def test_a_transport_that_shows_another_size_or_rate_is_named(
 # -- metrics ------------------------------------------------------------------------------------
 
 
+@timed
 async def test_ttfb_is_told_once_per_utterance_and_never_for_one_that_was_cut(
     make_service: MakeService, runway: RunwaySimulator, faults: TurnKnobs
 ) -> None:

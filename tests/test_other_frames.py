@@ -56,6 +56,7 @@ from tests.kit.pipeline import (
     running,
     tts_utterance,
 )
+from tests.kit.timing import timed
 
 from .conftest import MakeService
 
@@ -374,6 +375,7 @@ async def test_a_tts_that_never_stops_or_never_starts_is_heard_all_the_same(
     assert [] == run.errors
 
 
+@timed
 async def test_words_leave_with_their_sound(make_service: MakeService) -> None:
     """Text frames with word times leave when their word is heard, after an interruption too."""
     tts = MarkedTTSService(word_times=True)

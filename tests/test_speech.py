@@ -4,6 +4,7 @@ import pytest
 
 from pipecat_runway.simulator import RunwaySimulator
 from tests.kit.marks import compare, numbers
+from tests.kit.timing import timed
 from tests.scenarios.marked import RATES, Report, Shape, shapes, speak_all
 
 from .conftest import MakeService, TurnKnobs
@@ -19,6 +20,7 @@ def assert_clean(report: Report, count: int) -> None:
     assert all(abs(ms) <= 20 for ms in report.lengths), report.lengths
 
 
+@timed
 async def test_speech_of_every_shape_comes_out_whole(
     make_service: MakeService, runway: RunwaySimulator
 ) -> None:
@@ -29,6 +31,7 @@ async def test_speech_of_every_shape_comes_out_whole(
 
 
 @pytest.mark.parametrize("join_delay", [0.5, 2.0])
+@timed
 async def test_what_is_said_before_the_avatar_is_there_is_spoken_whole(
     make_service: MakeService, runway: RunwaySimulator, faults: TurnKnobs, join_delay: float
 ) -> None:

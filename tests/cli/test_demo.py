@@ -9,6 +9,7 @@ import pytest
 
 from pipecat_runway.cli.measure import read_film, sync
 from pipecat_runway.simulator.face import mouth_openness
+from tests.kit.timing import timed
 
 from .processes import Command, running_command
 
@@ -24,6 +25,7 @@ def assert_nothing_is_left(command: Command) -> None:
     assert "Traceback" not in command.output
 
 
+@timed
 def test_a_film_is_made_without_any_settings(tmp_path: Path) -> None:
     """Picture, sound, all of the sentence, the mouth in time with it; then nothing is left."""
     path = tmp_path / "hello.mp4"
@@ -44,6 +46,7 @@ def test_a_film_is_made_without_any_settings(tmp_path: Path) -> None:
     assert abs(found.lag) <= 0.06
 
 
+@timed
 def test_an_interruption_is_filmed(tmp_path: Path) -> None:
     """The interrupted sentence stops within 50 ms; the first and the last are whole."""
     path = tmp_path / "barge.mp4"

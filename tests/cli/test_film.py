@@ -14,6 +14,7 @@ from pipecat.frames.frames import OutputImageRawFrame, TTSAudioRawFrame
 from pipecat_runway.cli.film import WAITING_PICTURES, FilmError, FilmSink, FilmWriter
 from pipecat_runway.cli.measure import SOUND_RATE, Film, read_film
 from tests.kit.pipeline import Run, running
+from tests.kit.timing import timed
 
 SIZE = (320, 180)
 RATE = 22_050
@@ -141,6 +142,7 @@ def test_an_interruption_takes_back_what_was_not_heard_yet(tmp_path: Path) -> No
     assert film.speech == pytest.approx((1.0, 1.5), abs=0.02)
 
 
+@timed
 def test_taking_frames_never_waits(tmp_path: Path) -> None:
     """More pictures than can be encoded are left out and counted; the caller goes on."""
     writer = FilmWriter(tmp_path / "film.mp4")

@@ -4,8 +4,7 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +19,8 @@ from pipecat.frames.frames import (
 
 from pipecat_runway.simulator import LiveKitServer, RunwaySimulator
 from tests.conftest import STRICT, MakeService, TurnKnobs
-from tests.kit.marks import Verdict, compare, marked_speech, numbers
+from tests.kit.content import damage
+from tests.kit.marks import compare, marked_speech, numbers
 from tests.kit.pipeline import bracket_faults, running, tts_utterance
 from tests.scenarios.barge_in import Report, barge_ins
 from tests.scenarios.marked import shapes, speak_all
@@ -62,19 +62,6 @@ async def assert_ended_well(runway: RunwaySimulator) -> None:
         assert not session.is_open
         assert {"reason": "end_call"} == session.events[-1].data
         assert 0 == statuses[session.id]
-
-
-def damage(verdicts: Mapping[str, Verdict]) -> dict[str, Verdict]:
-    """The verdicts that find more wrong than a piece torn, stretched or cut short.
-
-    A jitter buffer does that on a busy machine, most of all to sound that begins out of nothing.
-    """
-
-    def content(verdict: Verdict) -> Verdict:
-        doubled = [number for number in verdict.doubled if number not in verdict.partial]
-        return replace(verdict, doubled=doubled, partial=[])
-
-    return {name: v for name, v in verdicts.items() if not content(v).clean}
 
 
 @both

@@ -1,6 +1,6 @@
 """What was heard, apart from when: for tests that are about something else than timing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from .marks import PIECE, Mark, Verdict, compare
@@ -16,3 +16,16 @@ def compare_content(expected: Sequence[int], heard: Sequence[Mark]) -> Verdict:
     short = [mark.number for mark in heard if mark.heard_s < HEARD_AT_LEAST]
     verdict = compare(expected, heard)
     return replace(verdict, partial=[number for number in verdict.partial if number in short])
+
+
+def damage(verdicts: Mapping[str, Verdict]) -> dict[str, Verdict]:
+    """The verdicts that find more wrong than a piece torn, stretched or cut short.
+
+    A jitter buffer does that on a busy machine, most of all to sound that begins out of nothing.
+    """
+
+    def content(verdict: Verdict) -> Verdict:
+        doubled = [number for number in verdict.doubled if number not in verdict.partial]
+        return replace(verdict, doubled=doubled, partial=[])
+
+    return {name: v for name, v in verdicts.items() if not content(v).clean}

