@@ -88,7 +88,7 @@ async def flows(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
     from tests.scenarios.flows import conversations
 
     runway.faults = replace(STRICT, effective_limit=3600)
-    report = await conversations(lambda **o: service_for(runway, **o), runway, options.count)
+    report = await conversations(lambda: service_for(runway), options.count)
     return asdict(report)
 
 
