@@ -29,7 +29,7 @@ async def test_old_speech_stops_at_once_and_new_speech_is_whole(
     for seed, answer in enumerate(answers):
         faults(clear=answer)
         sessions = len(runway.sessions)
-        bots.append(asyncio.create_task(barge_ins(make_service(), runway, 4, seed=seed, calm=1)))
+        bots.append(asyncio.create_task(barge_ins(make_service(), runway, 4, seed=seed, calm=0)))
         async with asyncio.timeout(10):
             while len(runway.sessions) == sessions:  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.01)  # until the bot has this worker

@@ -117,7 +117,7 @@ async def test_after_a_barge_in_nothing_old_is_heard_and_everything_new_is(
         faults(sender_required=sender_identity)
         sessions = len(runway.sessions)
         service = make_service()
-        bots.append(asyncio.create_task(barge_ins(service, runway, 4, seed=len(bots), calm=1)))
+        bots.append(asyncio.create_task(barge_ins(service, runway, 4, seed=len(bots), calm=0)))
         async with asyncio.timeout(10):
             while len(runway.sessions) == sessions:  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.01)  # until the bot has this kind

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from statistics import median
 
 from pipecat.frames.frames import Frame, InterruptionFrame, TTSAudioRawFrame, TTSStoppedFrame
 
@@ -25,24 +26,22 @@ class Report:
     Attributes:
         old: Old marks heard after an interruption.
         verdicts: What was wrong with the utterance after it, by barge-in.
-        onsets: What passes between the new speech's first frame and its first sound apart from
-            the worker's own time, in s.
-        calm_onsets: The same where nothing was interrupted, in s.
+        calm_onsets: What passes between an uninterrupted utterance's first frame and its first
+            sound apart from the worker's own time, in s.
+        delays: How much longer that took right after a barge-in than in the last calm ones, in s.
         errors: Messages of the errors reported.
     """
 
     old: list[str] = field(default_factory=list)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
-    onsets: list[float] = field(default_factory=list)
     calm_onsets: list[float] = field(default_factory=list)
+    delays: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
     @property
     def delay_p95(self) -> float:
         """How much later an onset is after a barge-in than without one, in s, 95th percentile."""
-        calm = sorted(self.calm_onsets)[len(self.calm_onsets) // 2]
-        late = sorted(onset - calm for onset in self.onsets)
-        return late[min(len(late) - 1, int(0.95 * len(late)))]
+        return sorted(self.delays)[min(len(self.delays) - 1, int(0.95 * len(self.delays)))]
 
 
 async def barge_ins(
@@ -53,7 +52,7 @@ async def barge_ins(
     seed: int = 1,
     followed_up: float = 0.5,
     old_pieces: int = OLD_PIECES,
-    calm: int = 3,
+    calm: int = 4,
 ) -> Report:
     """Interrupt speech `count` times.
 
@@ -64,7 +63,8 @@ async def barge_ins(
         seed: Of the instants.
         followed_up: Which part of them is followed by new speech within 20 ms; the others are
             followed by new speech after half a second.
-        calm: Utterances that are not interrupted, first.
+        calm: Before every so many of them comes an utterance that is not interrupted: the network's
+            jitter buffer changes its delay as it goes along. 0: none.
         old_pieces: Length of the interrupted speech, in marks of 100 ms.
     """
     report, rng = Report(), random.Random(seed)
@@ -74,11 +74,11 @@ async def barge_ins(
         mark = interruptions = 0
         session = runway.find(service.session_id or "")
         assert session is not None
-        for i in range(calm):
-            context = f"calm-{i}"
-            await _say(run, session, context, mark, NEW_PIECES, report.calm_onsets)
-            mark += NEW_PIECES
         for i in range(count):
+            if calm and i % calm == 0:
+                onset = await _say(run, session, f"calm-{i}", mark, NEW_PIECES)
+                report.calm_onsets.append(onset)
+                mark += NEW_PIECES
             kind = WHEN[i % len(WHEN)]
             label = f"{i} {kind}"
             old, new = f"old-{i}", f"new-{i}"
@@ -99,8 +99,9 @@ async def barge_ins(
             prompt = rng.random() < followed_up
             await _pause(rng.uniform(0, 0.02) if prompt else 0.5)
             mark += old_pieces
-            onsets = report.onsets if prompt else []
-            await _say(run, session, new, mark, NEW_PIECES, onsets)
+            onset = await _say(run, session, new, mark, NEW_PIECES)
+            if prompt and calm:
+                report.delays.append(onset - median(report.calm_onsets[-3:]))
             after = [
                 (t.at, t.frame)
                 for t in run.tape.taped[place:]
@@ -120,9 +121,8 @@ async def barge_ins(
     return report
 
 
-async def _say(
-    run: Run, session: SimulatedSession, context: str, mark: int, pieces: int, onsets: list[float]
-) -> None:
+async def _say(run: Run, session: SimulatedSession, context: str, mark: int, pieces: int) -> float:
+    """Speak, and return what passed until the first sound apart from the worker's own time."""
     speech = marked_speech(mark, pieces, RATE)
     began = time.monotonic()
     await run.feed(tts_utterance(speech, RATE, 1, context, pace="burst"))
@@ -132,7 +132,7 @@ async def _say(
     opened = [event for event in events if event.kind == "stream_opened"][-1]
     stream = opened.data["stream"]
     played = next(e for e in events if e.kind == "playing" and e.data["stream"] == stream)
-    onsets.append((opened.at - began) + (run.tape.audio(context)[0][0] - played.at))
+    return (opened.at - began) + (run.tape.audio(context)[0][0] - played.at)
 
 
 def _end_of(context: str) -> Callable[[Frame], bool]:
