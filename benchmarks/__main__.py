@@ -19,6 +19,7 @@ from tests.kit.pipeline import Tape, running
 from tests.kit.transport import LoopbackTransport
 from tests.scenarios.barge_in import barge_ins
 from tests.scenarios.marked import Shape, shapes, speak_all
+from tests.scenarios.renewals import renewals
 
 Result = dict[str, Any]
 
@@ -30,7 +31,7 @@ async def barge_in(runway: RunwaySimulator, options: argparse.Namespace) -> Resu
         if options.only and answer.value not in options.only:
             continue
         runway.faults = replace(STRICT, clear=answer, effective_limit=3600)
-        report = await barge_ins(service_for(runway), runway, options.count)
+        report = await barge_ins(service_for(runway, max_duration=1800), runway, options.count)
         result[answer.value] = {
             "barge-ins": options.count,
             "old pieces": report.old,
@@ -92,11 +93,30 @@ async def flows(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
     return asdict(report)
 
 
+async def renewal(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
+    """Count what is lost where one session follows another, sessions being of 10 s."""
+    runway.faults = STRICT
+    report = await renewals(service_for(runway, max_duration=10), runway, options.count)
+    billed, call = report.billed
+    return {
+        "renewed": report.renewed,
+        "utterances": report.utterances,
+        "wrong marks": {k: asdict(v) for k, v in report.verdicts.items()},
+        "brackets": report.brackets,
+        "longest gap in the picture, ms": round(1000 * max(report.gaps)),
+        "two sessions open, s, longest": round(max(report.doubled), 2),
+        "billed, s, and the call's length": [billed, round(call, 1)],
+        "sessions left open": report.left,
+        "errors": report.errors,
+    }
+
+
 BENCHMARKS: dict[str, Callable[[RunwaySimulator, argparse.Namespace], Awaitable[Result]]] = {
     "barge-in": barge_in,
     "marked-speech": marked_speech,
     "idle": idle,
     "flows": flows,
+    "renewal": renewal,
 }
 
 
@@ -108,7 +128,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=120, help="idle: how long")
     parser.add_argument("--only", nargs="*", default=[], help="barge-in: only these workers")
     options = parser.parse_args()
-    defaults = {"barge-in": 100, "marked-speech": 20, "flows": 50}
+    defaults = {"barge-in": 100, "marked-speech": 20, "flows": 50, "renewal": 50}
     options.count = options.count or defaults.get(options.benchmark, 1)
     logger.remove()
     logger.add(sys.stderr, level="WARNING")

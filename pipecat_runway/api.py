@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -40,6 +41,21 @@ class _NoRequestBodies(logging.Filter):
 
 
 logging.getLogger("runwayml._base_client").addFilter(_NoRequestBodies())
+
+
+@dataclass(frozen=True)
+class SessionStatus:
+    """What Runway says of a session.
+
+    Attributes:
+        name: Its status.
+        failure: The code of its failure, if it has failed.
+        queued: Whether it waits for a free slot.
+    """
+
+    name: str
+    failure: str | None
+    queued: bool
 
 
 class RunwayAPI:
@@ -115,15 +131,19 @@ class RunwayAPI:
                     raise
         raise AssertionError("unreachable")
 
-    async def session_status(self, session_id: str) -> tuple[str, str | None]:
-        """Return a session's status, and its failure code if it has failed.
+    async def session_status(self, session_id: str) -> SessionStatus:
+        """Return a session's status.
 
         Raises:
             APIError: Runway refused, or could not be reached.
         """
         with _translated("read the session", session_id):
             answer = await self._client.realtime_sessions.retrieve(session_id)
-        return answer.status, getattr(answer, "failure_code", None)
+        return SessionStatus(
+            answer.status,
+            getattr(answer, "failure_code", None),
+            bool(getattr(answer, "queued", False)),
+        )
 
     async def delete_session(self, session_id: str) -> None:
         """Cancel a session.

@@ -6,8 +6,10 @@ decided by :class:`~pipecat_runway.hearing.Hearing`; this module performs what t
 """
 
 import asyncio
+import contextlib
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Protocol
@@ -15,29 +17,28 @@ from typing import Any, Protocol
 from livekit import rtc
 from loguru import logger
 
-from pipecat_runway import hearing, wire
+from pipecat_runway import hearing, renewal, wire
 from pipecat_runway.addresses import check_room_address
 from pipecat_runway.api import RunwayAPI
 from pipecat_runway.errors import (
     AvatarGoneError,
+    ConcurrencyError,
     ProtocolError,
     RoomError,
     RoomLostError,
     RunwayError,
 )
+from pipecat_runway.face import ONSET_BOUND, Effect, Face, Mute, Repeat
 from pipecat_runway.playback import Ledger, Stage, Utterance
-from pipecat_runway.room import AvatarRoom, SpeechStream
+from pipecat_runway.room import AvatarRoom
 from pipecat_runway.session import AvatarSession
 
-CLEAR_BOUND = 0.5  # s the next stream waits for the answer to lk.clear_buffer
-CLEAR_BOUND_MUTE = 0.03  # s, once this avatar has left one unanswered
-REPEAT_AFTER = 1.0  # s without onset, after an unanswered clear: the speech is sent once more
-ONSET_BOUND = 3.0  # s without onset: the speech goes on by voice
-DEAF_BOUND = 1.5  # s without any sound from the track while an utterance sounds
 OPEN_BOUND = 3.0  # s without speech for an utterance that the TTS never finishes
 WAITING_BOUND = 60.0  # s of speech that wait for the avatar
 TICK = 0.05  # s between looks at these bounds
 DRAIN_SLACK = 2.0  # s beyond the speech owed
+AHEAD = wire.SPEECH_RATE * 3 // 10  # samples, of where a word is divided between two faces
+AHEAD_OF_TURN = 0.12  # s before its turn a face is given its speech: what it needs to begin
 
 
 class Presence(Enum):
@@ -46,6 +47,7 @@ class Presence(Enum):
     ABSENT = auto()  # nothing was asked of Runway yet
     COMING = auto()  # it is being provisioned; speech waits
     PRESENT = auto()  # its picture has been seen
+    AWAY = auto()  # its successor is awaited; meanwhile there is only voice
     GONE = auto()  # it failed, left or was ended; there is only voice
 
 
@@ -60,6 +62,7 @@ class AvatarOptions:
         livekit_api_secret: Its API secret.
         sample_rate: Rate in Hz at which the avatar's sound is wanted.
         max_duration: Longest duration of a session in s; None for Runway's default.
+        max_call_duration: After so many s no session follows another any more.
         ready_timeout: How long avatar and first picture are waited for, in s.
     """
 
@@ -69,6 +72,7 @@ class AvatarOptions:
     livekit_api_secret: str
     sample_rate: int
     max_duration: int | None
+    max_call_duration: float
     ready_timeout: float
 
     def __repr__(self) -> str:
@@ -102,6 +106,12 @@ class Audience(Protocol):
     def disconnected(self, session_id: str | None, reason: str) -> None:
         """The avatar, once connected, is gone."""
 
+    def renewing(self, session_id: str | None) -> None:
+        """The session comes to its limit, another one is asked for."""
+
+    def renewed(self, session_id: str | None) -> None:
+        """The avatar goes on in this session."""
+
     def failed(self, error: RunwayError) -> None:
         """Something went wrong; speech goes on by voice."""
 
@@ -121,25 +131,22 @@ class Avatar:
     def __init__(self, api: RunwayAPI, options: AvatarOptions, audience: Audience) -> None:
         self.ledger = Ledger()
         self._api, self._options, self._audience = api, options, audience
-        self._hearing = hearing.Hearing(self.ledger, options.sample_rate)
         self._presence = Presence.ABSENT
         self._began_at = 0.0
         self._room: AvatarRoom | None = None
-        self._session: AvatarSession | None = None
+        self._sessions: dict[str, AvatarSession] = {}  # those that may be open, by identity
+        self._newest: AvatarSession | None = None
+        self._face: Face | None = None  # who says what is said from now on
+        self._shown: Face | None = None  # whose picture is seen
         self._tasks: list[asyncio.Task[None]] = []
+        self._retiring: set[asyncio.Task[None]] = set()
         self._releasing: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()  # PRESENT or GONE
         self._work = asyncio.Event()
         self._quiet = asyncio.Event()
         self._quiet.set()
-        self._stream: SpeechStream | None = None
-        self._streamed: Utterance | None = None
-        self._gate: asyncio.Task[bool] | None = None
-        self._clear_bound = CLEAR_BOUND
-        self._doubtful: Utterance | None = None  # sent after a clear that nobody answered
-        self._sent_at = 0.0
-        self._sound_at = 0.0
+        self._moved = asyncio.Event()  # something of the ledger has
 
     @property
     def presence(self) -> Presence:
@@ -148,8 +155,9 @@ class Avatar:
 
     @property
     def session_id(self) -> str | None:
-        """Runway's id of the session; None before it exists."""
-        return self._session.session_id if self._session else None
+        """Runway's id of the session that speaks, or is to; None before it exists."""
+        session = self._face.session if self._face else self._newest
+        return session.session_id if session else None
 
     # -- beginning and end --------------------------------------------------------------------
 
@@ -206,7 +214,10 @@ class Avatar:
 
     async def _end(self) -> None:
         was, self._presence = self._presence, Presence.GONE
-        await _cancelled(*self._tasks, self._gate)
+        await _cancelled(*self._tasks)
+        for face in {self._face, self._shown} - {None}:
+            assert face is not None
+            await face.aclose()
         await self._release()
         await self._api.close()
         self._give_up()
@@ -223,7 +234,31 @@ class Avatar:
             sample_rate=options.sample_rate,
             listener=self,
         )
-        session = self._session = AvatarSession(
+        try:
+            check_room_address(options.livekit_url, self._api.host)
+            # A wrong address or secret shows before anything is billed, and whoever is in the room
+            # first is told of the avatar at once: LiveKit tells latecomers up to 3 s later.
+            await room.reserve()
+            await room.connect()
+            session = self._new_session(room)
+            await self._join(session)
+            self._face = self._shown = self._new_face(room, session)
+        except RunwayError as e:
+            self._lose(e)
+            return
+        self._presence = Presence.PRESENT
+        self._settled.set()
+        self._audience.connected(self.session_id)
+        self.spoke()
+        while (
+            self._presence is Presence.PRESENT
+            and time.monotonic() - self._began_at < options.max_call_duration
+        ):
+            await self._renew(room, self._face)
+
+    def _new_session(self, room: AvatarRoom) -> AvatarSession:
+        options = self._options
+        session = AvatarSession(
             api=self._api,
             room=room,
             avatar=options.character,
@@ -232,22 +267,128 @@ class Avatar:
             max_duration=options.max_duration,
             ready_timeout=options.ready_timeout,
         )
-        failure: RunwayError | None = None
+        self._sessions[session.identity] = self._newest = session
+        return session
+
+    def _new_face(self, room: AvatarRoom, session: AvatarSession) -> Face:
+        return Face(
+            room=room,
+            session=session,
+            ledger=self.ledger,
+            sample_rate=self._options.sample_rate,
+            on_sent=self._audience.sent,
+        )
+
+    async def _join(self, session: AvatarSession) -> None:
+        """Have an avatar come into the room.
+
+        Raises:
+            RunwayError: It does not; its session is being ended.
+        """
         try:
-            check_room_address(options.livekit_url, self._api.host)
-            await room.reserve()  # a wrong address or secret shows before anything is billed
-            async with asyncio.TaskGroup() as group:
-                group.create_task(room.connect())
-                group.create_task(session.start())
-        except* RunwayError as errors:
-            failure = _first(errors)
-        if failure is not None:
-            self._lose(failure)
+            await session.start()
+        except RunwayError:
+            self._retire(session)
+            raise
+
+    def _retire(self, session: AvatarSession) -> asyncio.Task[None]:
+        """End a session while the call goes on."""
+
+        async def end() -> None:
+            await session.end()
+            self._sessions.pop(session.identity, None)
+
+        task = asyncio.create_task(end())
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+        return task
+
+    # -- one session after another ----------------------------------------------------------------
+
+    async def _renew(self, room: AvatarRoom, old: Face) -> None:
+        """Let another session follow this one when it is due, without a word lost."""
+        limit = renewal.limit(self._options.max_duration)
+        ends_at = old.session.asked_at + limit
+        due = old.session.asked_at + renewal.renew_after(limit, old.session.join)
+        await asyncio.sleep(due - time.monotonic())
+        if self._presence is not Presence.PRESENT:
             return
+        self._audience.renewing(old.session.session_id)
+        by = ends_at - renewal.MARGIN
+        attempt = 0
+        while (new := await self._successor(room, old, by)) is None:
+            await asyncio.sleep(renewal.pause(attempt))
+            attempt += 1
+            if self.presence is Presence.GONE:
+                return
+        await self._hand_over(old, new, by)
+        self._audience.renewed(new.session.session_id)
+
+    async def _successor(self, room: AvatarRoom, old: Face, by: float) -> Face | None:
+        """Return the next face, or None if it did not come: then it is to be tried again."""
+        session = self._new_session(room)
+        joining = asyncio.create_task(self._join(session))
+        queued = asyncio.create_task(session.queued.wait())
+        try:
+            await asyncio.wait(
+                {joining, queued},
+                timeout=by - time.monotonic(),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if not joining.done():
+                await self._step_aside(old, by)
+            await joining
+        except RunwayError as e:
+            logger.info(f"the next session did not come ({type(e).__name__})")
+            if isinstance(e, ConcurrencyError) or time.monotonic() > by:
+                await self._step_aside(old, by)
+            return None
+        finally:
+            await _cancelled(joining, queued)
+        return self._new_face(room, session)
+
+    async def _step_aside(self, old: Face, by: float) -> None:
+        """Make room for the next session: the voice goes on alone from the next silence on."""
+        if self._presence is not Presence.PRESENT:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(_loop_time(by)):
+                await self._quiet.wait()
+        self._presence = Presence.AWAY
+        self._give_up()
+        await self._retire(old.session)
+
+    async def _hand_over(self, old: Face, new: Face, by: float) -> None:
+        """Have the new face say what the old one has not begun, and, at the latest, its rest."""
+        self._face = new
         self._presence = Presence.PRESENT
-        self._settled.set()
-        self._audience.connected(session.session_id)
+        for utterance in self.ledger:
+            if utterance.speaker is old and utterance is not self.ledger.head:
+                utterance.speaker, utterance.sent = None, 0
         self.spoke()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(_loop_time(by)):
+                await self._done_with(old)
+        head = self.ledger.head
+        if head is not None and head.speaker is old:
+            self._divide(head)
+            await self._done_with(old)
+        self._shown = new
+        await old.aclose()
+        self._retire(old.session)
+
+    def _divide(self, head: Utterance) -> None:
+        """Have the face of the hour say the rest of an utterance that another one is saying."""
+        at = min(head.heard + AHEAD, head.samples)
+        rest = self.ledger.split(head, at)
+        rest.sent, rest.speaker = 0, None
+        self.spoke()
+
+    async def _done_with(self, face: Face) -> None:
+        """Wait until nothing is owed by a face any more."""
+        while any(utterance.speaker is face for utterance in self.ledger):
+            self._moved.clear()
+            await self._moved.wait()
 
     def _lose(self, error: RunwayError) -> None:
         """Go on without a face."""
@@ -268,8 +409,7 @@ class Avatar:
         return self._releasing
 
     async def _unwind(self) -> None:
-        if self._session is not None:
-            await self._session.end()
+        await asyncio.gather(*(session.end() for session in self._sessions.values()))
         if self._room is not None:
             await self._room.close()
 
@@ -281,6 +421,7 @@ class Avatar:
             # The TTS made no sound: there is nothing to wait for.
             self._audience.release(self.ledger.start(head) + self.ledger.finish(head))
         self._work.set()
+        self._moved.set()
         if len(self.ledger):
             self._quiet.clear()
         else:
@@ -293,25 +434,11 @@ class Avatar:
             Held items that survived and wait for nothing any more.
         """
         cut = self.ledger.interrupt()
-        now = time.monotonic()
-        self._hearing.interrupted(cut.utterances, now)
-        if self._presence is Presence.PRESENT and any(u.sent for u in cut.utterances):
-            self._doubtful = None
-            self._gate = asyncio.create_task(self._clear(self._gate))
+        for face in {self._face, self._shown} - {None}:
+            assert face is not None
+            face.cut([utterance for utterance in cut.utterances if utterance.speaker is face])
         self.spoke()
         return cut.released
-
-    async def _clear(self, before: asyncio.Task[bool] | None) -> bool:
-        """Have the avatar drop what it holds; return whether it confirmed."""
-        assert self._room is not None
-        assert self._session is not None
-        if before is not None and not before.done():
-            before.cancel()
-        confirmed = await self._room.clear_buffer(self._session.identity, self._clear_bound)
-        self._clear_bound = CLEAR_BOUND if confirmed else CLEAR_BOUND_MUTE
-        if confirmed:
-            self._hearing.cleared(time.monotonic())
-        return confirmed
 
     async def _send_speech(self) -> None:
         await self._settled.wait()
@@ -319,63 +446,48 @@ class Avatar:
             await self._work.wait()
             self._work.clear()
             try:
-                while self._presence is Presence.PRESENT and (job := self._next_speech()):
-                    await self._send(job)
-                if self._streamed is not None and self._streamed.over:
-                    await self._close_stream()
+                while (job := self._next_speech()) is not None:
+                    await job.speaker.say(job)
+                for face in self._faces():
+                    await face.hang_up()
             except RoomError as e:
                 self._lose(e)
 
+    def _faces(self) -> list[Face]:
+        """Return whoever speaks, or is about to."""
+        if self._presence is not Presence.PRESENT:
+            return []
+        return [face for face in dict.fromkeys((self._shown, self._face)) if face is not None]
+
+    def _holder(self) -> Face | None:
+        """Return whose turn it is to be heard."""
+        if self._presence is not Presence.PRESENT:
+            return None
+        head = self.ledger.head
+        return head.speaker if head is not None and head.speaker is not None else self._face
+
     def _next_speech(self) -> Utterance | None:
         """Return the utterance whose turn it is to be sent, if anything of it can be."""
-        head = self.ledger.head
+        head, holder = self.ledger.head, self._holder()
+        if holder is None:
+            return None
+        owed = 0.0
         for utterance in self.ledger:
             # What an interruption would treat differently is not sent ahead: the avatar can only
             # be cleared of everything it holds.
             if head is not None and utterance.keep != head.keep:
                 return None
-            if utterance.unsent or (utterance is self._streamed and utterance.closed):
+            face = utterance.speaker or self._face
+            assert isinstance(face, Face)
+            if face is not holder and owed > AHEAD_OF_TURN:
+                return None
+            if utterance.unsent or (face.has_open(utterance) and utterance.closed):
+                utterance.speaker = face
                 return utterance
             if not utterance.closed:
                 return None
+            owed += utterance.owed
         return None
-
-    async def _send(self, utterance: Utterance) -> None:
-        assert self._room is not None
-        assert self._session is not None
-        if utterance is not self._streamed:
-            await self._close_stream()
-            confirmed = await self._pass_gate()
-            if utterance.over:
-                return
-            self._stream = await self._room.open_speech(self._session.identity)
-            self._streamed = utterance
-            if utterance.over:
-                return
-            self._sent_at = time.monotonic()
-            self._doubtful = None if confirmed else utterance
-            self._audience.sent(utterance)
-        assert self._stream is not None
-        start, utterance.sent = utterance.sent, utterance.samples
-        if utterance.sent > start:
-            await self._stream.write(utterance.speech(start, utterance.sent))
-        if utterance.closed and not utterance.unsent and utterance is self._streamed:
-            await self._close_stream()
-
-    async def _pass_gate(self) -> bool:
-        """Wait for the answer to the latest clear; return whether there was one."""
-        confirmed = True
-        while (gate := self._gate) is not None:
-            await asyncio.wait({gate})
-            if gate is self._gate:
-                self._gate = None
-                confirmed = not gate.cancelled() and gate.result()
-        return confirmed
-
-    async def _close_stream(self) -> None:
-        stream, self._stream, self._streamed = self._stream, None, None
-        if stream is not None:
-            await stream.close()
 
     def _give_up(self) -> None:
         """Let everything held go on by voice."""
@@ -395,48 +507,16 @@ class Avatar:
             if self._presence is Presence.COMING and self.ledger.owed > WAITING_BOUND:
                 logger.warning(f"{WAITING_BOUND:g} s of speech wait for the avatar; voice goes on")
                 self._give_up()
-            head = self.ledger.head
-            if self._presence is Presence.PRESENT and head is not None and head.sent:
-                self._mind_head(head, now)
-
-    def _mind_head(self, head: Utterance, now: float) -> None:
-        if head.stage is Stage.SOUNDING:
-            if now - self._sound_at > DEAF_BOUND:
-                logger.warning("the avatar's sound has stopped arriving")
-                self._perform([hearing.Finished(head, head.samples - head.heard)])
-            return
-        silent = now - max(self._sent_at, self._hearing.old_heard_at)
-        lead = self._hearing.lead(head)
-        silent -= lead / wire.SPEECH_RATE
-        if head.closed and not head.unsent and lead == head.sent:  # nothing of it can be heard
-            if silent > 0:
-                self._perform([hearing.Started(head), hearing.Finished(head, 0)])
-        elif head is self._doubtful and silent > REPEAT_AFTER:
-            logger.debug("no sound after an unanswered lk.clear_buffer; the speech is sent again")
-            self._doubtful = None
-            self._hearing.repeated(head, now)
-            head.sent = 0
-            self._streamed = None
-            self.spoke()
-        elif silent > ONSET_BOUND:
-            self._audience.failed(
-                ProtocolError(
-                    f"the avatar did not speak within {ONSET_BOUND:g} s",
-                    session_id=self.session_id,
-                    advice="The speech goes on by voice.",
-                )
-            )
-            self._hearing.interrupted(list(self.ledger), now)
-            self._give_up()
-            self._gate = asyncio.create_task(self._clear(self._gate))
+            if (face := self._holder()) is not None:
+                self._perform(face, face.look())
 
     # -- what is heard ------------------------------------------------------------------------
 
-    def _perform(self, effects: list[hearing.Effect]) -> None:
+    def _perform(self, face: Face, effects: Sequence[Effect]) -> None:
         for effect in effects:
             match effect:
                 case hearing.Started(utterance):
-                    self._doubtful = None
+                    face.started()
                     self._audience.release(self.ledger.start(utterance))
                     self._audience.heard(utterance)
                 case hearing.Sound(utterance, pcm, heard):
@@ -447,8 +527,22 @@ class Avatar:
                     if lost > wire.SPEECH_RATE // 10:
                         logger.warning(f"{lost / wire.SPEECH_RATE:.2f} s of speech never came back")
                     self._audience.release(self.ledger.finish(utterance))
-                    self._sent_at = max(self._sent_at, time.monotonic())
+                    for each in self._faces():
+                        each.finished()
                     self.spoke()
+                case Repeat():
+                    self.spoke()
+                case Mute():
+                    self._audience.failed(
+                        ProtocolError(
+                            f"the avatar did not speak within {ONSET_BOUND:g} s",
+                            session_id=self.session_id,
+                            advice="The speech goes on by voice.",
+                        )
+                    )
+                    owed = list(self.ledger)
+                    self._give_up()
+                    face.cut(owed)
                 case hearing.StillSpeaking():
                     self._audience.failed(
                         ProtocolError(
@@ -460,55 +554,76 @@ class Avatar:
 
     # -- what the room tells (room.Listener) ----------------------------------------------------
 
-    def _is_ours(self, identity: str) -> bool:
-        return self._session is not None and identity == self._session.identity
-
     def avatar_joined(self, identity: str) -> None:  # noqa: D102 - see room.Listener
-        if self._session is not None and self._is_ours(identity):
-            self._session.joined()
+        if (session := self._sessions.get(identity)) is not None:
+            session.joined()
 
     def avatar_reachable(self, identity: str) -> None:  # noqa: D102
-        if self._session is not None and self._is_ours(identity):
-            self._session.reachable()
+        if (session := self._sessions.get(identity)) is not None:
+            session.reachable()
 
     def avatar_left(self, identity: str, reason: str) -> None:  # noqa: D102
-        if self._session is None or not self._is_ours(identity):
+        if (session := self._sessions.get(identity)) is None:
             return
-        self._session.left()
-        if self._presence is Presence.PRESENT and self._ending is None:
-            self._session.lost()
-            self._lose(
-                AvatarGoneError(f"the avatar left the room ({reason})", session_id=self.session_id)
-            )
+        session.left()
+        if self._ending is not None or identity not in [face.identity for face in self._faces()]:
+            return
+        session.lost()
+        if self._face is not None and self._face.identity != identity:
+            self._take_over()
+            return
+        self._lose(
+            AvatarGoneError(f"the avatar left the room ({reason})", session_id=session.session_id)
+        )
+
+    def _take_over(self) -> None:
+        """Have the new face say all that the old one, which is gone, still owed."""
+        for utterance in list(self.ledger):
+            if utterance.speaker in (None, self._face):
+                continue
+            if utterance.stage is Stage.SOUNDING:
+                self.ledger.split(utterance, utterance.heard)
+                self._audience.release(self.ledger.finish(utterance))
+            else:
+                utterance.speaker, utterance.sent = None, 0
+        self.spoke()
 
     def sound(self, identity: str, pcm: bytes) -> None:  # noqa: D102
-        if self._is_ours(identity) and self._presence is Presence.PRESENT:
-            now = self._sound_at = time.monotonic()
-            self._perform(self._hearing.feed(pcm, now))
+        holder = self._holder()
+        if holder is not None and holder.identity == identity:
+            for piece in (*holder.take_early(), pcm):
+                self._perform(holder, holder.sound(piece))
+            if len(self._faces()) > 1:
+                self._work.set()  # the next speaker has to begin in time
+            return
+        for face in self._faces():
+            if face.identity == identity and any(u.speaker is face for u in self.ledger):
+                face.early(pcm)
 
     async def picture(self, identity: str, frame: rtc.VideoFrame) -> None:  # noqa: D102
-        if self._session is not None and self._is_ours(identity):
-            self._session.pictured()
+        if (session := self._sessions.get(identity)) is None:
+            return
+        session.pictured()
+        if self._shown is None or self._shown.identity == identity:
             await self._audience.picture(frame)
 
     def playback_finished(self, identity: str, report: wire.PlaybackFinished) -> None:  # noqa: D102
-        if self._is_ours(identity) and not report.interrupted:
-            self._hearing.end_reported()
+        holder = self._holder()
+        if holder is not None and holder.identity == identity and not report.interrupted:
+            holder.end_reported()
 
     def room_lost(self, reason: str) -> None:  # noqa: D102
-        if self._session is not None:
-            self._session.left()
-            self._session.lost()
+        for session in self._sessions.values():
+            session.left()
+            session.lost()
         self._lose(
             RoomLostError(f"the LiveKit room was lost ({reason})", session_id=self.session_id)
         )
 
 
-def _first(errors: BaseExceptionGroup[RunwayError]) -> RunwayError:
-    """Return the cause of a failed start; what it cancelled has nothing to add."""
-    for error in errors.exceptions:
-        return error if isinstance(error, RunwayError) else _first(error)
-    raise AssertionError("an empty group")
+def _loop_time(at: float) -> float:
+    """Return an instant of `time.monotonic()` on the event loop's clock."""
+    return asyncio.get_running_loop().time() + at - time.monotonic()
 
 
 async def _cancelled(*tasks: asyncio.Task[Any] | None) -> None:

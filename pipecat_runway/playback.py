@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from itertools import zip_longest
 from typing import Any
 
 from pipecat_runway.wire import SAMPLE_WIDTH, SPEECH_RATE
@@ -45,9 +46,24 @@ class Held:
     position: int = 0
 
 
+@dataclass(frozen=True)
+class Excerpt:
+    """A part of a piece of speech.
+
+    Attributes:
+        item: The piece as the TTS made it.
+        start: Where the part begins, in s.
+        end: Where it ends, in s; None for the end of the piece.
+    """
+
+    item: Any
+    start: float
+    end: float | None
+
+
 @dataclass(eq=False)
 class Utterance:
-    """One TTS context.
+    """One TTS context, or, after :meth:`Ledger.split`, a part of one.
 
     Attributes:
         context_id: The TTS's id of it.
@@ -57,11 +73,19 @@ class Utterance:
         sent: Samples handed to the avatar.
         heard: Samples that have come back, counted from the start.
         stage: How far it has come.
+        base: Samples of its context that are parts of their own before it.
+        whole: The first part of its context.
+        divided: Whether it goes on as another part.
+        speaker: Who is to say it; None until somebody begins.
     """
 
     context_id: str | None
     keep: bool
     fed_at: float
+    base: int = 0
+    whole: "Utterance" = field(init=False)
+    divided: bool = False
+    speaker: Any = None
     stage: Stage = Stage.WAITING
     pcm: bytearray = field(default_factory=bytearray)
     closed: bool = False
@@ -71,6 +95,9 @@ class Utterance:
     voice: list[Held] = field(default_factory=list)
     within: deque[Held] = field(default_factory=deque)
     behind: deque[Held] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self.whole = self
 
     @property
     def samples(self) -> int:
@@ -150,6 +177,10 @@ class Ledger:
         """Return how a context ended that the TTS has not finished: CUT, VOICED or None."""
         return self._over.get(context_id)
 
+    def voice(self, context_id: str | None) -> None:
+        """Note that a context that begins now is spoken without the avatar."""
+        self._over[context_id] = Stage.VOICED
+
     def forget(self, context_id: str | None) -> None:
         """Note that the TTS has finished a context that was over, or begins it anew."""
         self._over.pop(context_id, None)
@@ -221,13 +252,48 @@ class Ledger:
         if own is None:
             self._line[-1].behind.append(Held(item, keep))
             return True
-        at = own.samples if position is None else position
+        at = own.samples if position is None else max(0, position - own.base)
         if own.within:
             at = max(at, own.within[-1].position)
         if own.stage is Stage.SOUNDING and not own.within and at <= own.heard:
             return False
         own.within.append(Held(item, keep, at))
         return True
+
+    def split(self, utterance: Utterance, at: int) -> Utterance:
+        """Divide an utterance: what follows a position becomes a part of its own, right behind it.
+
+        Args:
+            utterance: An utterance in the line.
+            at: The position, not before what has been heard and not behind the speech so far.
+
+        Returns:
+            The rest. It goes on where the TTS is, and what waits for its sound waits there.
+        """
+        rest = Utterance(utterance.context_id, utterance.keep, utterance.fed_at)
+        rest.base, rest.whole = utterance.base + at, utterance.whole
+        rest.pcm = utterance.pcm[at * SAMPLE_WIDTH :]
+        del utterance.pcm[at * SAMPLE_WIDTH :]
+        rest.closed, utterance.closed = utterance.closed, True
+        rest.divided, utterance.divided = utterance.divided, True
+        utterance.sent = min(utterance.sent, at)
+        rest.behind, utterance.behind = utterance.behind, deque()
+        rest.within = deque(
+            Held(held.item, held.keep, held.position - at)
+            for held in utterance.within
+            if held.position > at
+        )
+        utterance.within = deque(held for held in utterance.within if held.position <= at)
+        moved = [i for i, held in enumerate(utterance.voice) if held.position >= at]
+        first = moved[0] if moved else len(utterance.voice)
+        # The piece in which the position lies belongs to both.
+        rest.voice = [
+            Held(held.item, held.keep, held.position - at)
+            for held in utterance.voice[max(0, first - 1) :]
+        ]
+        del utterance.voice[first:]
+        self._line.insert(self._line.index(utterance) + 1, rest)
+        return rest
 
     def start(self, utterance: Utterance) -> list[Any]:
         """Note the first sound of the head of the line; return the items it releases."""
@@ -274,20 +340,14 @@ class Ledger:
 
         What the TTS still makes of them is the caller's to pass on: see :meth:`over`.
 
-        The speech comes in the pieces the TTS made, from the one that was sounding on.
+        The speech comes in the pieces the TTS made, of one that was sounding an :class:`Excerpt`.
         """
         items: list[Any] = []
         for utterance in self._line:
             self._end(utterance, Stage.VOICED)
-            unheard = [
-                held
-                for held, following in zip(
-                    utterance.voice, [*utterance.voice[1:], None], strict=True
-                )
-                if utterance.heard == 0
-                or (following.position if following else utterance.samples) > utterance.heard
-            ]
-            spoken = sorted([*utterance.within, *unheard], key=lambda held: held.position)
+            spoken = sorted(
+                [*utterance.within, *_unheard(utterance)], key=lambda held: held.position
+            )
             items += _items([*utterance.opening, *spoken, *utterance.behind])
         self._line.clear()
         return items
@@ -303,6 +363,20 @@ def _take(line: deque[Held], heard: int) -> list[Any]:
     while line and line[0].position <= heard:
         taken.append(line.popleft().item)
     return taken
+
+
+def _unheard(utterance: Utterance) -> Iterator[Held]:
+    """Yield the pieces of an utterance that were not heard, or what was not heard of them."""
+    begun = utterance.heard > 0 or utterance.base > 0
+    for held, following in zip_longest(utterance.voice, utterance.voice[1:]):
+        end = following.position if following else utterance.samples
+        if end <= utterance.heard and begun:
+            continue
+        start = max(0, utterance.heard - held.position) / SPEECH_RATE
+        last = utterance.divided and not following
+        until = (end - held.position) / SPEECH_RATE if last else None
+        item = Excerpt(held.item, start, until) if start or last else held.item
+        yield Held(item, held.keep, max(held.position, utterance.heard))
 
 
 def _items(held: Iterable[Held]) -> list[Any]:

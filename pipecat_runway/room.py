@@ -5,8 +5,10 @@ answers with a camera and a microphone track and calls back by RPC. Sources: doc
 """
 
 import asyncio
+import atexit
 import contextlib
 import datetime
+import math
 import time
 import uuid
 from collections.abc import Coroutine, Iterator
@@ -37,7 +39,21 @@ LOOK_INTERVAL = 0.5  # s between looks at the jitter buffers
 EMPTY_TIMEOUT = 24 * 3600
 CONNECT_TIMEOUT = 10.0  # s
 CLOSE_TIMEOUT = 5.0  # s, for each step of closing
+LAST_WORD = 1.2  # s after a room was left until LiveKit's library has nothing more to say
 CLEAR_ROUND_TRIP = 0.5  # s; the SDK's default would fail after 7
+
+
+_closed_at = -math.inf  # when this process last left a room, by time.monotonic()
+
+
+@atexit.register  # before LiveKit's own, so that it runs after that
+def _let_livekit_finish() -> None:
+    """Wait until LiveKit's library has said its last word.
+
+    Its threads hand log lines to Python once a second (livekit-ffi, logger.rs). One that comes
+    while the interpreter is being taken down aborts the process (seen with livekit 1.2.0).
+    """
+    time.sleep(max(0.0, _closed_at + LAST_WORD - time.monotonic()))
 
 
 class Listener(Protocol):
@@ -118,8 +134,7 @@ class AvatarRoom:
         self._reserving: asyncio.Task[Any] | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._readers: dict[str, asyncio.Task[None]] = {}  # by track sid
-        self._hold = PictureHold()
-        self._sound_track: rtc.Track | None = None
+        self._sound_tracks: dict[str, rtc.Track] = {}  # by identity
         self._closing = False
         self._room.on("participant_connected", self._on_participant)
         self._room.on("participant_active", self._on_active)
@@ -184,6 +199,7 @@ class AvatarRoom:
 
     async def close(self) -> None:
         """Leave the room and delete it. Safe in any state, and more than once."""
+        global _closed_at
         self._closing = True
         for reader in list(self._readers.values()):
             reader.cancel()
@@ -194,6 +210,7 @@ class AvatarRoom:
                 await asyncio.wait({opening}, timeout=CLOSE_TIMEOUT)
         self._reserving = self._connecting = None
         await _bounded("leave the room", self._room.disconnect())
+        _closed_at = time.monotonic()
         if self._api is not None:
             livekit, self._api = self._api, None
             with contextlib.suppress(api.TwirpError):  # gone already
@@ -340,7 +357,7 @@ class AvatarRoom:
             reader.cancel()
 
     async def _read_sound(self, identity: str, track: rtc.Track) -> None:
-        self._sound_track = track
+        self._sound_tracks[identity] = track
         stream = rtc.AudioStream(
             track, sample_rate=self._sample_rate, num_channels=1, frame_size_ms=SOUND_FRAME_MS
         )
@@ -348,6 +365,7 @@ class AvatarRoom:
             async for event in stream:
                 self._listener.sound(identity, bytes(event.frame.data))
         finally:
+            del self._sound_tracks[identity]
             await stream.aclose()
 
     async def _read_pictures(self, identity: str, track: rtc.Track) -> None:
@@ -356,12 +374,13 @@ class AvatarRoom:
         held: asyncio.Queue[tuple[float, rtc.VideoFrame]] = asyncio.Queue()
         showing = asyncio.create_task(self._show(identity, held))
         showing.add_done_callback(self._on_reader_done)
-        looking = asyncio.create_task(self._look_at_buffers(track))
+        hold = PictureHold()
+        looking = asyncio.create_task(self._look_at_buffers(identity, track, hold))
         try:
             async for event in stream:
                 while held.qsize() > PICTURES_HELD:
                     held.get_nowait()
-                held.put_nowait((time.monotonic() + self._hold.seconds, event.frame))
+                held.put_nowait((time.monotonic() + hold.seconds, event.frame))
         finally:
             showing.cancel()
             looking.cancel()
@@ -377,13 +396,13 @@ class AvatarRoom:
                 continue  # whoever takes them is slow: the newest win
             await self._listener.picture(identity, frame)
 
-    async def _look_at_buffers(self, picture: rtc.Track) -> None:
+    async def _look_at_buffers(self, identity: str, picture: rtc.Track, hold: PictureHold) -> None:
         """Learn how far sound and picture are apart."""
         while True:
             await asyncio.sleep(LOOK_INTERVAL)
-            if self._sound_track is not None:
-                sound = await _jitter_buffer(self._sound_track)
-                self._hold.look(sound, await _jitter_buffer(picture))
+            if (track := self._sound_tracks.get(identity)) is not None:
+                sound = await _jitter_buffer(track)
+                hold.look(sound, await _jitter_buffer(picture))
 
     def _on_playback_started(self, _: rtc.RpcInvocationData) -> str:
         return wire.RPC_OK  # the sound itself tells when

@@ -7,6 +7,7 @@ belongs to one room and is heard under one identity there.
 import asyncio
 import contextlib
 import datetime
+import time
 
 from loguru import logger
 
@@ -50,6 +51,9 @@ class AvatarSession:
     Attributes:
         session_id: Runway's id; None before the create is answered.
         identity: The avatar's identity in the room.
+        asked_at: When the create was sent, in s of `time.monotonic()`: it is billed from then on.
+        join: What passed from then to the first picture, in s.
+        queued: Set once Runway says that it waits for a free slot.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class AvatarSession:
     ) -> None:
         self.session_id: str | None = None
         self.identity = identity
+        self.asked_at = self.join = 0.0
+        self.queued = asyncio.Event()
         self._api, self._room = api, room
         self._avatar, self._livekit_url = avatar, livekit_url
         self._max_duration, self._ready_timeout = max_duration, ready_timeout
@@ -96,6 +102,7 @@ class AvatarSession:
         """Note a picture."""
         if self._state is State.JOINING:
             self._state = step(self._state, Event.PICTURE)
+            self.join = time.monotonic() - self.asked_at
             self._pictured.set()
 
     def left(self) -> None:
@@ -129,6 +136,7 @@ class AvatarSession:
             "agent_identity": self._room.identity,
         }
         self._state = step(self._state, Event.CREATE)
+        self.asked_at = time.monotonic()
         self._creating = asyncio.create_task(self._create(integration))
         unanswered: AnswerLostError | None = None
         try:
@@ -194,17 +202,20 @@ class AvatarSession:
             if self.session_id is None:
                 continue
             try:
-                status, failure = await self._api.session_status(self.session_id)
+                status = await self._api.session_status(self.session_id)
             except APIError as e:
                 logger.debug(f"could not read the status: {e}")
                 continue
-            if status == wire.FAILED_STATUS:
+            if status.queued:
+                self.queued.set()
+            if status.name == wire.FAILED_STATUS:
                 raise SessionFailedError(
-                    f"Runway reports the session as FAILED ({failure})", session_id=self.session_id
+                    f"Runway reports the session as FAILED ({status.failure})",
+                    session_id=self.session_id,
                 )
-            if status in wire.ENDED_STATUSES:
+            if status.name in wire.ENDED_STATUSES:
                 raise AvatarGoneError(
-                    f"the session ended as {status} before its first picture",
+                    f"the session ended as {status.name} before its first picture",
                     session_id=self.session_id,
                 )
 
@@ -247,8 +258,8 @@ class AvatarSession:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._left.wait(), END_CALL_EVERY)
                 while self.session_id is not None:
-                    status, _ = await self._api.session_status(self.session_id)
-                    if status in wire.ENDED_STATUSES:
+                    status = await self._api.session_status(self.session_id)
+                    if status.name in wire.ENDED_STATUSES:
                         break
                     await asyncio.sleep(CONFIRM_INTERVAL)
         except (TimeoutError, APIError, RoomError) as e:

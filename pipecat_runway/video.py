@@ -47,11 +47,12 @@ from pipecat_runway.errors import (
     RunwayError,
 )
 from pipecat_runway.media import Decimator, Fit, Picture, SpeechResampler, fit_picture, wanted_size
-from pipecat_runway.playback import Stage, Utterance
+from pipecat_runway.playback import Excerpt, Stage, Utterance
 
 StartOn = Literal["setup", "client_connected", "first_speech"]
 
 READY_TIMEOUT = 30.0  # s; a join takes 5 to 15 s as a rule
+MAX_CALL_DURATION = 3600.0  # s
 SAMPLE_RATE = 24_000  # Hz, Pipecat's default, until the pipeline says otherwise
 
 _Self = TypeVar("_Self", bound="RunwayVideoSettings")
@@ -116,6 +117,8 @@ class RunwayVideoService(AIService):
     - on_avatar_connected(service, session_id): The first picture was seen.
     - on_avatar_disconnected(service, session_id, reason): The avatar is gone; speech goes on by
       voice.
+    - on_avatar_renewing(service, session_id): This session nears its limit; another is asked for.
+    - on_avatar_renewed(service, session_id): The avatar goes on in this session.
 
     Errors are reported by Pipecat's own ``on_error``.
 
@@ -145,6 +148,7 @@ class RunwayVideoService(AIService):
         video_out_framerate: float | None = None,
         fit: Fit = "contain",
         max_duration: int | None = None,
+        max_call_duration: float = MAX_CALL_DURATION,
         ready_timeout: float = READY_TIMEOUT,
         start_on: StartOn = "setup",
         **kwargs: Any,
@@ -165,7 +169,9 @@ class RunwayVideoService(AIService):
             video_out_framerate: Most pictures a second; left out, as many as the avatar sends.
             fit: ``"contain"`` shows the whole picture with black bars, ``"cover"`` fills the size.
             max_duration: Longest duration of a Runway session in s, 10 to 1800. Sessions have been
-                seen to end after about 300 s whatever it says.
+                seen to end after about 300 s whatever it says; another one follows then.
+            max_call_duration: How long sessions follow each other, in s from the first one's
+                creation. After that the call goes on by voice.
             ready_timeout: How long the avatar and its first picture are waited for, in s.
             start_on: When to create the session, which is billed from then on: ``"setup"`` with
                 the pipeline, ``"client_connected"`` with the first client, ``"first_speech"`` with
@@ -196,6 +202,7 @@ class RunwayVideoService(AIService):
             ("video_out_height", video_out_height),
             ("video_out_framerate", video_out_framerate),
             ("ready_timeout", ready_timeout),
+            ("max_call_duration", max_call_duration),
         ):
             if value is not None and not value > 0:
                 raise ConfigError(f"{name} must be above 0, got {value!r}")
@@ -213,6 +220,7 @@ class RunwayVideoService(AIService):
                 f"{wire.MAX_DURATION}, got {max_duration!r}"
             )
         self._max_duration, self._ready_timeout = max_duration, float(ready_timeout)
+        self._max_call_duration = float(max_call_duration)
         self._start_on = start_on
         self._width, self._height, self._fit = video_out_width, video_out_height, fit
         self._decimator = Decimator(video_out_framerate)
@@ -230,6 +238,8 @@ class RunwayVideoService(AIService):
         self._pump: asyncio.Task[None] | None = None
         self._register_event_handler("on_avatar_connected")
         self._register_event_handler("on_avatar_disconnected")
+        self._register_event_handler("on_avatar_renewing")
+        self._register_event_handler("on_avatar_renewed")
 
     @property
     def session_id(self) -> str | None:
@@ -259,6 +269,7 @@ class RunwayVideoService(AIService):
                 livekit_api_secret=self._livekit_secret,
                 sample_rate=self._sample_rate,
                 max_duration=self._max_duration,
+                max_call_duration=self._max_call_duration,
                 ready_timeout=self._ready_timeout,
             )
             self._avatar = Avatar(self._api, options, self)
@@ -337,8 +348,10 @@ class RunwayVideoService(AIService):
         if avatar.presence is Presence.GONE:
             self._out.put_nowait(frame)
             return
+        if avatar.presence is Presence.AWAY and isinstance(frame, TTSStartedFrame):
+            avatar.ledger.voice(frame.context_id)
         match frame:
-            case TTSStartedFrame():
+            case TTSStartedFrame() if avatar.ledger.over(frame.context_id) is not Stage.VOICED:
                 avatar.ledger.open(
                     frame.context_id,
                     keep=not frame.interruptible,
@@ -363,13 +376,17 @@ class RunwayVideoService(AIService):
                 self._out.put_nowait(frame)
                 return
         utterance = ledger.find(frame.context_id)
+        if utterance is None and avatar.presence is Presence.AWAY:
+            ledger.voice(frame.context_id)
+            self._out.put_nowait(frame)
+            return
         if utterance is None:
             utterance = ledger.open(frame.context_id, keep=not frame.interruptible, now=now)
             avatar.begin()
-        if utterance not in self._resamplers:
-            self._resamplers[utterance] = SpeechResampler()
+        if utterance.whole not in self._resamplers:
+            self._resamplers[utterance.whole] = SpeechResampler()
             self._count_words(utterance)
-        resampler = self._resamplers[utterance]
+        resampler = self._resamplers[utterance.whole]
         pcm = resampler.push(frame.audio, frame.sample_rate, frame.num_channels)
         ledger.feed(utterance, pcm, now=now, item=frame)
 
@@ -395,18 +412,18 @@ class RunwayVideoService(AIService):
         if frame.pts and utterance is not None:
             if isinstance(frame, TTSTextFrame):  # known before the first audio, it comes just ahead
                 self._count_words(utterance)
-            if utterance in self._baselines:
+            if utterance.whole in self._baselines:
                 self._last_word = max(self._last_word, frame.pts)
                 self._last_kept_word = frame.pts if keep else self._last_kept_word
-                offset = frame.pts - self._baselines[utterance]
+                offset = frame.pts - self._baselines[utterance.whole]
                 position = max(0, offset * wire.SPEECH_RATE // 1_000_000_000)
         if not avatar.ledger.hold(frame, keep=keep, context_id=context_id, position=position):
             self._out.put_nowait(frame)
 
     def _count_words(self, utterance: Utterance) -> None:
         """Begin to count word times as Pipecat does: at the first audio, behind the last word."""
-        if utterance not in self._baselines:
-            self._baselines[utterance] = max(self._last_word, self.get_clock().get_time())
+        if utterance.whole not in self._baselines:
+            self._baselines[utterance.whole] = max(self._last_word, self.get_clock().get_time())
 
     def _interrupt(self) -> None:
         self._out.reset()
@@ -448,19 +465,24 @@ class RunwayVideoService(AIService):
     # -- what the avatar tells (avatar.Audience) ------------------------------------------------
 
     def release(self, items: list[Any]) -> None:  # noqa: D102 - see avatar.Audience
-        for frame in items:
+        for item in items:
+            frame = _part(item) if isinstance(item, Excerpt) else item
             frame.pts = None  # it has waited for its sound, and now only follows it
             self._out.put_nowait(frame)
 
     def tail(self, utterance: Utterance) -> bytes:  # noqa: D102
-        resampler = self._resamplers.pop(utterance, None)
+        resampler = self._resamplers.pop(utterance.whole, None)
         return resampler.flush() if resampler else b""
 
     def sent(self, utterance: Utterance) -> None:  # noqa: D102
+        if utterance is not utterance.whole:
+            return
         began = time.time()
         self._out.put_nowait(lambda: self.start_ttfb_metrics(start_time=began))
 
     def heard(self, utterance: Utterance) -> None:  # noqa: D102
+        if utterance is not utterance.whole:
+            return
         ended = time.time()
         self._out.put_nowait(lambda: self.stop_ttfb_metrics(end_time=ended))
 
@@ -487,6 +509,12 @@ class RunwayVideoService(AIService):
 
     def disconnected(self, session_id: str | None, reason: str) -> None:  # noqa: D102
         self._tell(lambda: self._call_event_handler("on_avatar_disconnected", session_id, reason))
+
+    def renewing(self, session_id: str | None) -> None:  # noqa: D102
+        self._tell(lambda: self._call_event_handler("on_avatar_renewing", session_id))
+
+    def renewed(self, session_id: str | None) -> None:  # noqa: D102
+        self._tell(lambda: self._call_event_handler("on_avatar_renewed", session_id))
 
     def failed(self, error: RunwayError) -> None:  # noqa: D102
         self._tell(lambda: self._report(error))
@@ -517,6 +545,24 @@ class RunwayVideoService(AIService):
                 f"{self}: up to {self._framerate:g} pictures a second, {processor} shows "
                 f"{params.video_out_framerate}; make video_out_framerate the same on both"
             )
+
+
+def _part(excerpt: Excerpt) -> TTSAudioRawFrame:
+    """Return a frame with a part of another one's sound."""
+    frame: TTSAudioRawFrame = excerpt.item
+    width = frame.num_channels * wire.SAMPLE_WIDTH
+
+    def place(seconds: float) -> int:
+        return round(seconds * frame.sample_rate) * width
+
+    end = None if excerpt.end is None else place(excerpt.end)
+    sound = frame.audio[place(excerpt.start) : end]
+    part = TTSAudioRawFrame(
+        sound, frame.sample_rate, frame.num_channels, context_id=frame.context_id
+    )
+    part.transport_destination = frame.transport_destination
+    part.interruptible = frame.interruptible
+    return part
 
 
 def _which_character(what: str) -> ConfigError:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from livekit import api
 from pipecat_runway import RunwayVideoService
 from pipecat_runway.simulator import Faults, LiveKitServer, RunwaySimulator
 from pipecat_runway.simulator.livekit_binary import find_livekit_server
+from tests.kit.timing import place_on_the_machine
 
 # The simulated worker ignores an empty room, so that a session nobody ended is noticed.
 # Small pictures leave two cores enough time for the sound.
@@ -24,6 +25,16 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Have a LiveKit server before any test's time counts: the first run builds one."""
     if not session.config.option.collectonly:
         asyncio.run(find_livekit_server(print))
+
+
+@pytest.fixture(autouse=True)
+def _place(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Let tests that judge times have the machine to themselves."""
+    alone = request.node.get_closest_marker("alone") is not None
+    with place_on_the_machine(tmp_path_factory.getbasetemp().parent, alone=alone):
+        yield
 
 
 @pytest.fixture(autouse=True)

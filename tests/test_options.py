@@ -248,6 +248,7 @@ async def test_a_transport_that_shows_another_size_or_rate_is_named(
 ) -> None:
     """One warning with both numbers, and none where they agree."""
     same = {"video_out_enabled": True, "video_out_width": 320, "video_out_height": 180}
+    same["audio_out_end_silence_secs"] = 0
     transport = LoopbackTransport(TransportParams(**(same | params)))
     tape = Tape()
     async with running(make_service(**options), tape, transport.output()) as run:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pipecat_runway.playback import Ledger, Stage
+from pipecat_runway.playback import Excerpt, Ledger, Stage
 
 SECOND = bytes(2 * 16_000)
 
@@ -93,7 +93,7 @@ def test_an_interrupted_context_is_remembered_until_the_tts_has_finished_it() ->
 
 
 def test_giving_up_returns_what_was_not_heard() -> None:
-    """The voice goes on from the piece that was sounding, in the order everything came."""
+    """The voice goes on where the sound has got to, in the order everything came."""
     ledger = Ledger()
     utterance = ledger.open("a", keep=False, now=0.0, item="started")
     for n in range(4):
@@ -103,13 +103,14 @@ def test_giving_up_returns_what_was_not_heard() -> None:
     ledger.hold("behind", keep=False)
     ledger.start(utterance)
     ledger.advance(utterance, 2 * 16_000 + 100)
-    assert ["audio 2", "text 2", "audio 3", "text 3", "stopped", "behind"] == ledger.give_up()
+    rest = Excerpt("audio 2", 100 / 16_000, None)
+    assert [rest, "text 2", "audio 3", "text 3", "stopped", "behind"] == ledger.give_up()
     assert Stage.VOICED is utterance.stage
 
 
 @given(st.lists(st.integers(1, 20_000), min_size=1, max_size=8), st.integers(0, 60_000))
 def test_giving_up_loses_no_unheard_sample(lengths: list[int], heard: int) -> None:
-    """The pieces returned cover everything that was not heard, and at most one piece more."""
+    """The pieces returned are exactly what was not heard."""
     ledger = Ledger()
     utterance = ledger.open("a", keep=False, now=0.0)
     for n, length in enumerate(lengths):
@@ -118,12 +119,57 @@ def test_giving_up_loses_no_unheard_sample(lengths: list[int], heard: int) -> No
     if heard:
         ledger.start(utterance)
         ledger.advance(utterance, heard)
-    returned = ledger.give_up()
-    unheard = sum(lengths) - heard
-    covered = sum(lengths[n] for n in returned)
-    assert unheard <= covered
-    assert returned == list(range(len(lengths) - len(returned), len(lengths)))
-    assert not returned or covered - lengths[returned[0]] <= unheard
+    assert sum(lengths) - heard == unheard(ledger.give_up(), lengths)
+
+
+def unheard(items: list[Any], lengths: list[int]) -> int:
+    """Samples in pieces that were returned, numbered as in `lengths`."""
+
+    def length(item: Any) -> int:
+        if not isinstance(item, Excerpt):
+            return lengths[item]
+        end = lengths[item.item] if item.end is None else round(item.end * 16_000)
+        return end - round(item.start * 16_000)
+
+    return sum(length(item) for item in items)
+
+
+@given(
+    st.lists(st.integers(1, 5_000), min_size=1, max_size=8),
+    st.lists(st.floats(0, 1), max_size=3),
+    st.floats(0, 1),
+)
+def test_a_split_utterance_is_still_the_same_speech(
+    lengths: list[int], cuts: list[float], until: float
+) -> None:
+    """Its parts are its samples, and its frames leave where they would have, once, in order."""
+    ledger = Ledger()
+    utterance = ledger.open("a", keep=False, now=0.0, item="started")
+    total = 0
+    for n, length in enumerate(lengths):
+        ledger.feed(utterance, bytes([n + 1, 0]) * length, now=0.0, item=n)
+        total += length
+        ledger.hold(f"word {total}", keep=False, context_id="a", position=total)
+    speech = bytes(utterance.pcm)
+    part = utterance
+    for cut in cuts:
+        part = ledger.split(part, int(cut * part.samples))
+    ledger.feed(part, b"", now=0.0, item=len(lengths))
+    ledger.close(part, item="stopped")
+    assert speech == b"".join(bytes(each.pcm) for each in ledger)
+    stop, out = int(until * total), []
+    while (head := ledger.head) is not None and head.base + head.samples <= stop:
+        out += ledger.start(head) + ledger.finish(head)
+    if head is not None and head.base < stop:
+        out += ledger.start(head) + ledger.advance(head, stop - head.base)
+    rest = ledger.give_up()
+    voice = [item for item in rest if isinstance(item, Excerpt | int)]
+    assert total - stop == unheard(voice, [*lengths, 0])
+    frames = out + [item for item in rest if not isinstance(item, Excerpt | int)]
+    marks = [sum(lengths[: n + 1]) for n in range(len(lengths))]
+    assert frames == ["started", *(f"word {mark}" for mark in marks), "stopped"]
+    passed = [item for item in out if item.startswith("word")]
+    assert passed == [f"word {mark}" for mark in marks if mark <= stop]
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -168,6 +214,13 @@ class LedgerMachine(RuleBasedStateMachine):
             self.out += self.ledger.start(head)
         self.out += self.ledger.advance(head, max(head.heard, int(part * head.samples)))
 
+    @rule(part=st.floats(0, 1))
+    @precondition(lambda self: len(self.ledger) > 0)
+    def split(self, part: float) -> None:
+        head = self.ledger.head
+        assert head is not None
+        self.ledger.split(head, head.heard + int(part * (head.samples - head.heard)))
+
     @rule()
     @precondition(lambda self: self.ledger.head is not None and self.ledger.head.closed)
     def finish(self) -> None:
@@ -183,7 +236,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def give_up(self) -> None:
-        self.out += [item for item in self.ledger.give_up() if item != "voice"]
+        given = self.ledger.give_up()
+        self.out += [i for i in given if i != "voice" and not isinstance(i, Excerpt)]
 
     @invariant()
     def nothing_is_doubled(self) -> None:

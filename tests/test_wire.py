@@ -1,22 +1,12 @@
 """Literals and messages of the wire."""
 
 import json
-from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from runwayml.types import realtime_session_create_params as params
 
 from pipecat_runway import wire
-
-
-def test_presets_and_model_are_the_sdks() -> None:
-    """The names we know are those of the official client."""
-    presets = params.AvatarRunwayPreset.__annotations__["preset_id"]
-    assert all(preset in str(presets) for preset in wire.PRESETS)
-    assert wire.MODEL in str(params.RealtimeSessionCreateParams.__annotations__["model"])
-    assert get_args(params.Avatar)
 
 
 @given(st.floats(0, 1e6), st.booleans(), st.dictionaries(st.text(), st.integers()))

@@ -63,7 +63,6 @@ def test_an_interruption_is_filmed(tmp_path: Path) -> None:
     [
         "Starting a local Runway",
         "Waiting for the face",
-        "Speaking",
         "Ending the session",
         "Measuring the film",
     ],

@@ -10,7 +10,7 @@ from statistics import median
 from pipecat.frames.frames import Frame, InterruptionFrame, TTSAudioRawFrame, TTSStoppedFrame
 
 from pipecat_runway import RunwayVideoService
-from pipecat_runway.simulator import RunwaySimulator, SimulatedSession
+from pipecat_runway.simulator import RunwaySimulator
 from tests.kit.marks import Verdict, compare, marked_speech, numbers
 from tests.kit.pipeline import Run, Tape, recording_of, running, tts_utterance
 
@@ -72,11 +72,9 @@ async def barge_ins(
         await run.started()
         await run.tape.wait_for_pictures(1, timeout=20)
         mark = interruptions = 0
-        session = runway.find(service.session_id or "")
-        assert session is not None
         for i in range(count):
             if calm and i % calm == 0:
-                onset = await _say(run, session, f"calm-{i}", mark, NEW_PIECES)
+                onset = await _say(run, service, runway, f"calm-{i}", mark, NEW_PIECES)
                 report.calm_onsets.append(onset)
                 mark += NEW_PIECES
             kind = WHEN[i % len(WHEN)]
@@ -99,7 +97,7 @@ async def barge_ins(
             prompt = rng.random() < followed_up
             await _pause(rng.uniform(0, 0.02) if prompt else 0.5)
             mark += old_pieces
-            onset = await _say(run, session, new, mark, NEW_PIECES)
+            onset = await _say(run, service, runway, new, mark, NEW_PIECES)
             if prompt and calm:
                 report.delays.append(onset - median(report.calm_onsets[-3:]))
             after = [
@@ -121,12 +119,21 @@ async def barge_ins(
     return report
 
 
-async def _say(run: Run, session: SimulatedSession, context: str, mark: int, pieces: int) -> float:
+async def _say(
+    run: Run,
+    service: RunwayVideoService,
+    runway: RunwaySimulator,
+    context: str,
+    mark: int,
+    pieces: int,
+) -> float:
     """Speak, and return what passed until the first sound apart from the worker's own time."""
     speech = marked_speech(mark, pieces, RATE)
     began = time.monotonic()
     await run.feed(tts_utterance(speech, RATE, 1, context, pace="burst"))
     await run.tape.wait_for(_end_of(context), timeout=30)
+    session = runway.find(service.session_id or "")
+    assert session is not None
     events = [event for event in session.events if event.at >= began]
     # The last: a slow worker may tell of the interrupted stream only now.
     opened = [event for event in events if event.kind == "stream_opened"][-1]

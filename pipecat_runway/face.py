@@ -1,0 +1,211 @@
+"""One avatar in the room: what it is given to say, and what is heard of it.
+
+:class:`Face` owns the byte stream to the avatar, the wait for its answer to `lk.clear_buffer`, and
+the ear for its sound. Whose turn it is, and what happens when it fails, is decided by
+:class:`~pipecat_runway.avatar.Avatar`.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from loguru import logger
+
+from pipecat_runway import hearing, wire
+from pipecat_runway.playback import Ledger, Stage, Utterance
+from pipecat_runway.room import AvatarRoom, SpeechStream
+from pipecat_runway.session import AvatarSession
+
+CLEAR_BOUND = 0.5  # s the next stream waits for the answer to lk.clear_buffer
+CLEAR_BOUND_MUTE = 0.02  # s, once this avatar has left one unanswered
+REPEAT_AFTER = 1.0  # s without onset, after an unanswered clear: the speech is sent once more
+ONSET_BOUND = 3.0  # s without onset: the avatar does not speak
+EARLY_PIECES = 50  # of 10 ms that are kept at most before its turn
+DEAF_BOUND = 1.5  # s without any sound from the track while an utterance sounds
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """The head of the line has to be sent once more."""
+
+
+@dataclass(frozen=True)
+class Mute:
+    """The avatar does not speak what it was given."""
+
+
+Effect = hearing.Effect | Repeat | Mute
+
+
+class Face:
+    """An avatar that is there.
+
+    Args:
+        room: The room it is in.
+        session: Its session.
+        ledger: What is to be said; read, and told how much of it was sent.
+        sample_rate: Rate of its sound in Hz.
+        on_sent: Called when the first sample of an utterance has been sent.
+
+    Attributes:
+        session: Its session.
+    """
+
+    def __init__(
+        self,
+        *,
+        room: AvatarRoom,
+        session: AvatarSession,
+        ledger: Ledger,
+        sample_rate: int,
+        on_sent: Callable[[Utterance], None],
+    ) -> None:
+        self.session = session
+        self._room, self._ledger, self._on_sent = room, ledger, on_sent
+        self._hearing = hearing.Hearing(ledger, sample_rate)
+        self._stream: SpeechStream | None = None
+        self._streamed: Utterance | None = None
+        self._gate: asyncio.Task[bool] | None = None
+        self._clear_bound = CLEAR_BOUND
+        self._doubtful: Utterance | None = None  # sent after a clear that nobody answered
+        self._sent_at = 0.0
+        self._sound_at = 0.0
+        self._early: list[bytes] = []
+
+    @property
+    def identity(self) -> str:
+        """The avatar's identity in the room."""
+        return self.session.identity
+
+    # -- to the avatar ------------------------------------------------------------------------
+
+    def has_open(self, utterance: Utterance) -> bool:
+        """Whether this utterance's stream is open."""
+        return utterance is self._streamed
+
+    async def say(self, utterance: Utterance) -> None:
+        """Send what there is of an utterance, and its end if the TTS has finished it.
+
+        Raises:
+            RoomError: If it cannot be sent.
+        """
+        if utterance is not self._streamed:
+            await self._close_stream()
+            confirmed = await self._pass_gate()
+            if utterance.over:
+                return
+            self._stream = await self._room.open_speech(self.session.identity)
+            self._streamed = utterance
+            if utterance.over:
+                return
+            self._sent_at = time.monotonic()
+            self._doubtful = None if confirmed else utterance
+            self._on_sent(utterance)
+        assert self._stream is not None
+        start, utterance.sent = utterance.sent, utterance.samples
+        if utterance.sent > start:
+            await self._stream.write(utterance.speech(start, utterance.sent))
+        if utterance.closed and not utterance.unsent and utterance is self._streamed:
+            await self._close_stream()
+
+    async def hang_up(self) -> None:
+        """Close the stream of an utterance that is over.
+
+        Raises:
+            RoomError: If it is broken.
+        """
+        if self._streamed is not None and self._streamed.over:
+            await self._close_stream()
+
+    def cut(self, utterances: Sequence[Utterance]) -> None:
+        """Have the avatar drop these utterances; what still comes back of them is old speech."""
+        self._early.clear()
+        self._hearing.interrupted(utterances, time.monotonic())
+        if any(utterance.sent for utterance in utterances):
+            self._doubtful = None
+            self._gate = asyncio.create_task(self._clear(self._gate))
+
+    async def aclose(self) -> None:
+        """Wait for nothing any more."""
+        if self._gate is not None:
+            self._gate.cancel()
+            await asyncio.wait({self._gate})
+
+    async def _clear(self, before: asyncio.Task[bool] | None) -> bool:
+        """Have the avatar drop what it holds; return whether it confirmed."""
+        if before is not None and not before.done():
+            before.cancel()
+        confirmed = await self._room.clear_buffer(self.session.identity, self._clear_bound)
+        self._clear_bound = CLEAR_BOUND if confirmed else CLEAR_BOUND_MUTE
+        if confirmed:
+            self._hearing.cleared(time.monotonic())
+        return confirmed
+
+    async def _pass_gate(self) -> bool:
+        """Wait for the answer to the latest clear; return whether there was one."""
+        confirmed = True
+        while (gate := self._gate) is not None:
+            await asyncio.wait({gate})
+            if gate is self._gate:
+                self._gate = None
+                confirmed = not gate.cancelled() and gate.result()
+        return confirmed
+
+    async def _close_stream(self) -> None:
+        stream, self._stream, self._streamed = self._stream, None, None
+        if stream is not None:
+            await stream.close()
+
+    # -- from the avatar ----------------------------------------------------------------------
+
+    def sound(self, pcm: bytes) -> list[hearing.Effect]:
+        """Take a piece of its sound, see :meth:`~pipecat_runway.hearing.Hearing.feed`."""
+        self._sound_at = time.monotonic()
+        return self._hearing.feed(pcm, self._sound_at)
+
+    def early(self, pcm: bytes) -> None:
+        """Keep a piece of its sound that belongs behind what another one is still saying."""
+        self._early.append(pcm)
+        del self._early[:-EARLY_PIECES]
+
+    def take_early(self) -> list[bytes]:
+        """Return what came early, once."""
+        early, self._early = self._early, []
+        return early
+
+    def end_reported(self) -> None:
+        """Note that it has reported the end of its playback."""
+        self._hearing.end_reported()
+
+    def started(self) -> None:
+        """Note that the first sound of the head of the line has come back."""
+        self._doubtful = None
+
+    def finished(self) -> None:
+        """Note that the head of the line is over: the next one's onset is due from now on."""
+        self._sent_at = max(self._sent_at, time.monotonic())
+
+    def look(self) -> list[Effect]:
+        """Return what its silence means by now."""
+        head, now = self._ledger.head, time.monotonic()
+        if head is None or not head.sent:
+            return []
+        if head.stage is Stage.SOUNDING:
+            if now - self._sound_at <= DEAF_BOUND:
+                return []
+            logger.warning("the avatar's sound has stopped arriving")
+            return [hearing.Finished(head, head.samples - head.heard)]
+        silent = now - max(self._sent_at, self._hearing.old_heard_at)
+        lead = self._hearing.lead(head)
+        silent -= lead / wire.SPEECH_RATE
+        if head.closed and not head.unsent and lead == head.sent:  # nothing of it can be heard
+            return [hearing.Started(head), hearing.Finished(head, 0)] if silent > 0 else []
+        if head is self._doubtful and silent > REPEAT_AFTER:
+            logger.debug("no sound after an unanswered lk.clear_buffer; the speech is sent again")
+            self._doubtful = None
+            self._hearing.repeated(head, now)
+            head.sent = 0
+            self._streamed = None
+            return [Repeat()]
+        return [Mute()] if silent > ONSET_BOUND else []
