@@ -64,7 +64,6 @@ OLD_SCORE = 0.7
 BEHIND = 500 * MS  # of old speech that is kept although it was heard: the count may be off
 NEW_REACH = 600 * MS  # of new speech from its first sound on
 DOUBT_BOUND = 0.6  # s of sound that matches nothing
-OBEYED = 60 * MS  # of silence where old speech was due, once confirmed: it has stopped
 STALE_BOUND = 2.0  # s after which old speech is not expected any more
 TAIL = 300 * MS  # of a finished utterance: its codec's echo is not the next one's beginning
 TAIL_BOUND = 0.1  # s
@@ -125,7 +124,6 @@ class _Stale:
     cleared: bool = False
     position: int = 0  # of the last sound recognised…
     position_at: float = 0.0  # …and when that was
-    silent: int = 0  # samples of silence in a row where it was due to be loud
     reported: bool = False
 
 
@@ -276,9 +274,7 @@ class Hearing:
         stale = self._stale
         assert stale is not None
         if not loud:
-            self._note_silence(stale, length, now)
             return []
-        stale.silent = 0
         reference = samples(head.speech(0, head.sent))
         lead = voiced_start(reference, self.threshold)
         start = max(0, lead - PRE_ROLL)
@@ -310,23 +306,9 @@ class Hearing:
 
     def _watch(self, loud: bool, length: int, now: float) -> list[Effect]:
         """Keep an eye on old speech while nothing new is due."""
-        assert self._stale is not None
-        if loud:
-            self._stale.silent = 0
-        else:
-            self._note_silence(self._stale, length, now)
-            return []
-        window = self._loud_window(40 * MS)
+        window = self._loud_window(40 * MS) if loud else None
         old = self._find_old(window, now) if window is not None else NO_MATCH
         return self._heard_old(old, now) if old.score >= OLD_SCORE else []
-
-    def _note_silence(self, stale: _Stale, length: int, now: float) -> None:
-        """Forget old speech that has stopped where it was not due to."""
-        due = stale.position + round((now - stale.position_at) * SPEECH_RATE)
-        around = stale.sound[max(0, due - OBEYED) : due + OBEYED]
-        stale.silent += length if is_voiced(around, 2 * self.threshold) else 0
-        if stale.cleared and stale.silent >= OBEYED:
-            self._stale = None
 
     def _loud_window(self, size: int) -> Samples | None:
         window = self._memory[-size:]

@@ -36,7 +36,7 @@ from runwayml import AsyncRunwayML
 
 from pipecat_runway import wire
 from pipecat_runway.api import RunwayAPI
-from pipecat_runway.avatar import Avatar, AvatarOptions, Presence
+from pipecat_runway.avatar import Avatar
 from pipecat_runway.errors import (
     APIError,
     AvatarError,
@@ -46,6 +46,7 @@ from pipecat_runway.errors import (
     RoomError,
     RunwayError,
 )
+from pipecat_runway.faces import AvatarOptions, Presence
 from pipecat_runway.media import Decimator, Fit, Picture, SpeechResampler, fit_picture, wanted_size
 from pipecat_runway.playback import Excerpt, Stage, Utterance
 
@@ -373,12 +374,12 @@ class RunwayVideoService(AIService):
             case Stage.CUT:
                 return
             case Stage.VOICED:
-                self._out.put_nowait(frame)
+                self._voice(avatar, frame)
                 return
         utterance = ledger.find(frame.context_id)
         if utterance is None and avatar.presence is Presence.AWAY:
             ledger.voice(frame.context_id)
-            self._out.put_nowait(frame)
+            self._voice(avatar, frame)
             return
         if utterance is None:
             utterance = ledger.open(frame.context_id, keep=not frame.interruptible, now=now)
@@ -389,6 +390,11 @@ class RunwayVideoService(AIService):
         resampler = self._resamplers[utterance.whole]
         pcm = resampler.push(frame.audio, frame.sample_rate, frame.num_channels)
         ledger.feed(utterance, pcm, now=now, item=frame)
+
+    def _voice(self, avatar: Avatar, frame: TTSAudioRawFrame) -> None:
+        """Pass speech on as the TTS made it."""
+        avatar.voiced(frame.num_frames / frame.sample_rate)
+        self._out.put_nowait(frame)
 
     def _finish(self, avatar: Avatar, frame: TTSStoppedFrame) -> None:
         ledger = avatar.ledger
@@ -462,13 +468,16 @@ class RunwayVideoService(AIService):
             finally:
                 self._out.task_done()
 
-    # -- what the avatar tells (avatar.Audience) ------------------------------------------------
+    # -- what the avatar tells (faces.Audience) ------------------------------------------------
 
-    def release(self, items: list[Any]) -> None:  # noqa: D102 - see avatar.Audience
+    def release(self, items: list[Any]) -> None:  # noqa: D102 - see faces.Audience
         for item in items:
             frame = _part(item) if isinstance(item, Excerpt) else item
             frame.pts = None  # it has waited for its sound, and now only follows it
-            self._out.put_nowait(frame)
+            if isinstance(frame, TTSAudioRawFrame) and self._avatar is not None:
+                self._voice(self._avatar, frame)
+            else:
+                self._out.put_nowait(frame)
 
     def tail(self, utterance: Utterance) -> bytes:  # noqa: D102
         resampler = self._resamplers.pop(utterance.whole, None)

@@ -241,18 +241,6 @@ def test_new_speech_is_known_within_40_ms() -> None:
     assert ("started", "new") == scene.told[-1]
 
 
-def test_old_speech_that_was_seen_to_stop_is_not_expected_any_more() -> None:
-    """Confirmed, and silent where it was not due to be: the first new sound passes at once."""
-    scene = Scene()
-    old, new = speech(200, 25), speech(300, 6)
-    scene.say("old", old)
-    scene.hear(silence(0.1), wave(old)[:8_000])
-    scene.interrupt(cleared=True)
-    scene.say("new", new)
-    scene.hear(silence(0.08), wave(new)[: 10 * 16])
-    assert ("started", "new") == scene.told[-1]
-
-
 def test_an_avatar_that_goes_on_speaking_is_reported_once() -> None:
     """Two seconds of old speech after an interruption are not normal."""
     scene = Scene()

@@ -11,19 +11,22 @@ PACKAGE = Path(pipecat_runway.__file__).parent
 
 # From the bottom up. A module may import from its own storey's left neighbours and from below.
 STOREYS = [
-    ["wire", "errors", "lifecycle", "addresses", "lipsync", "playback"],  # pure
+    ["wire", "errors", "lifecycle", "renewal", "addresses", "lipsync", "playback"],  # pure
     ["matching", "hearing"],  # pure but for numpy
     ["api", "room", "media"],  # adapters
-    ["session", "avatar"],  # owners
+    ["session", "face", "faces", "avatar"],  # owners
     ["video"],  # Pipecat faces
+    ["flows"],  # Pipecat Flows' view of a face
     ["__init__"],
 ]
 ORDER = [name for storey in STOREYS for name in storey]
+BESIDE = ["pytest_plugin"]  # like simulator/ and cli/
 PURE = set(STOREYS[0])
 SDKS = {  # each third-party SDK has its one door
     "runwayml": {"api", "video"},  # video: the type of its `client` argument
-    "livekit": {"room", "media", "video", "avatar"},  # the picture and sound types they hand on
-    "pipecat": {"video"},
+    # The picture and sound types they hand on.
+    "livekit": {"room", "media", "video", "faces", "avatar"},
+    "pipecat": {"video", "flows"},
     "httpx": {"api"},
     "aiohttp": {"room"},
     "PIL": {"media"},
@@ -61,7 +64,7 @@ def test_no_arrow_points_up(name: str) -> None:
 
 def test_every_module_has_its_storey() -> None:
     """A new module has to be given its place."""
-    assert sorted(ORDER) == sorted(path.stem for path in PACKAGE.glob("*.py"))
+    assert sorted(ORDER + BESIDE) == sorted(path.stem for path in PACKAGE.glob("*.py"))
 
 
 @pytest.mark.parametrize("name", sorted(PURE))
@@ -85,7 +88,10 @@ def test_the_simulator_stands_beside_the_house() -> None:
     for name in ORDER:
         names = imports(PACKAGE / f"{name}.py")
         assert not [
-            n for n in names if n.startswith(("pipecat_runway.simulator", "pipecat_runway.cli"))
+            n
+            for n in names
+            for beside in ("simulator", "cli", *BESIDE)
+            if n.startswith(f"pipecat_runway.{beside}")
         ]
 
 

@@ -109,3 +109,40 @@ async def test_an_interruption_during_the_change_leaves_nothing_old(
     assert {"new"} == {frame.context_id for frame in late}
     heard = run.tape.speech_pcm("new").marks(among=range(120))
     assert compare_content(numbers(100, 8), heard).clean
+
+
+async def test_an_avatar_that_leaves_comes_back(
+    make_service: MakeService, runway: RunwaySimulator, faults: TurnKnobs
+) -> None:
+    """The voice says the rest of the word it left in; the next utterance has a face again."""
+    connected: list[str] = []
+    there = asyncio.Event()
+    service = make_service()
+
+    @service.event_handler("on_avatar_connected")
+    async def on_avatar_connected(_service: object, session_id: str) -> None:
+        connected.append(session_id)
+        there.set()
+
+    faults(leave_after=2.0)
+    async with running(service) as run:
+        await run.started()
+        await asyncio.wait_for(there.wait(), 20)
+        there.clear()
+        faults(leave_after=None)
+        await run.feed(tts_utterance(marked_speech(0, 40, RATE), RATE, 1, "first"))
+        await run.tape.wait_for(TTSStoppedFrame, timeout=20)
+        await asyncio.wait_for(there.wait(), 20)
+        await run.feed(tts_utterance(marked_speech(50, 8, RATE), RATE, 1, "second"))
+        await run.tape.wait_for(TTSStoppedFrame, timeout=20, count=2)
+        await run.end()
+    assert 2 == len(set(connected))
+    assert ["left the room"] == [error.error[11:24] for error in run.errors]
+    assert [] == bracket_faults(run.tape)
+    for context, first, pieces in (("first", 0, 40), ("second", 50, 8)):
+        heard = run.tape.speech_pcm(context).marks(among=range(80))
+        verdict = compare_content(numbers(first, pieces), heard)
+        assert not verdict.lost, verdict
+        assert set(verdict.doubled) <= set(verdict.partial), verdict
+    session = runway.sessions[-1]
+    assert [e for e in session.events if e.kind == "stream_opened"]

@@ -1,6 +1,7 @@
 """Barge-ins of every kind, and what was heard after each of them."""
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable
@@ -127,19 +128,23 @@ async def _say(
     mark: int,
     pieces: int,
 ) -> float:
-    """Speak, and return what passed until the first sound apart from the worker's own time."""
+    """Speak, and return what passed until the first sound apart from the worker's own time.
+
+    It is infinite where the face has not said it.
+    """
     speech = marked_speech(mark, pieces, RATE)
     began = time.monotonic()
     await run.feed(tts_utterance(speech, RATE, 1, context, pace="burst"))
     await run.tape.wait_for(_end_of(context), timeout=30)
     session = runway.find(service.session_id or "")
-    assert session is not None
-    events = [event for event in session.events if event.at >= began]
+    events = [event for event in session.events if event.at >= began] if session else []
+    played = [event for event in events if event.kind == "playing"]
+    if not played:
+        return math.inf  # the voice has said it
     # The last: a slow worker may tell of the interrupted stream only now.
     opened = [event for event in events if event.kind == "stream_opened"][-1]
-    stream = opened.data["stream"]
-    played = next(e for e in events if e.kind == "playing" and e.data["stream"] == stream)
-    return (opened.at - began) + (run.tape.audio(context)[0][0] - played.at)
+    first = next(event for event in played if event.data["stream"] == opened.data["stream"])
+    return (opened.at - began) + (run.tape.audio(context)[0][0] - first.at)
 
 
 def _end_of(context: str) -> Callable[[Frame], bool]:
