@@ -109,11 +109,13 @@ class Avatar:
                 self._on_participant(participant)
                 for publication in participant.track_publications.values():
                     self._on_track(publication, participant)
+            face = await painting
+            if self._video is not None:
+                self._capture(self._video, face, time.monotonic())  # until then LiveKit sends black
             async with asyncio.timeout(PUBLISH_TIMEOUT):
                 await self._publish()
             self._spawn(self._speaker.run())
             if self._video is not None:
-                face = await painting
                 self._spawn(self._show(self._video, face))
                 self._spawn(asyncio.to_thread(face.prepare))
         finally:
@@ -169,10 +171,14 @@ class Avatar:
         while True:
             due = max(due + tick, time.monotonic() - tick)
             await asyncio.sleep(due - time.monotonic())
-            heard = self._speaker.heard(due - self._faults.picture_delay, tick)
-            picture = face.paint(due, heard.level, heard.brightness)
-            frame = rtc.VideoFrame(face.width, face.height, rtc.VideoBufferType.I420, picture.data)
-            video.capture_frame(frame)
+            self._capture(video, face, due)
+
+    def _capture(self, video: rtc.VideoSource, face: Face, at: float) -> None:
+        """Send the face as it is at an instant."""
+        heard = self._speaker.heard(at - self._faults.picture_delay, 1.0 / self._faults.fps)
+        picture = face.paint(at, heard.level, heard.brightness)
+        frame = rtc.VideoFrame(face.width, face.height, rtc.VideoBufferType.I420, picture.data)
+        video.capture_frame(frame)
 
     # --- who is there -------------------------------------------------------------------------
 
