@@ -51,6 +51,7 @@ class AvatarOptions:
         sample_rate: Rate in Hz at which the avatar's sound is wanted.
         max_duration: Longest duration of a session in s; None for Runway's default.
         max_call_duration: After so many s no session follows another any more.
+        voice_fallback: Whether another avatar comes after one that failed.
         ready_timeout: How long avatar and first picture are waited for, in s.
     """
 
@@ -61,6 +62,7 @@ class AvatarOptions:
     sample_rate: int
     max_duration: int | None
     max_call_duration: float
+    voice_fallback: bool
     ready_timeout: float
 
     def __repr__(self) -> str:
@@ -397,8 +399,8 @@ class Faces:
 
     def fall(self, error: RunwayError) -> None:
         """Go on by voice until another avatar comes, which is seen to."""
-        face = self.current
-        if face is None or self.presence is not Presence.PRESENT or not self._is_young():
+        face, may_return = self.current, self._options.voice_fallback and self._is_young()
+        if face is None or self.presence is not Presence.PRESENT or not may_return:
             self.lose(error)
             return
         self.presence = Presence.AWAY

@@ -152,6 +152,7 @@ class RunwayVideoService(AIService):
         max_call_duration: float = MAX_CALL_DURATION,
         ready_timeout: float = READY_TIMEOUT,
         start_on: StartOn = "setup",
+        voice_fallback: bool = True,
         **kwargs: Any,
     ) -> None:
         """Initialize the service. Nothing is requested yet.
@@ -177,6 +178,10 @@ class RunwayVideoService(AIService):
             start_on: When to create the session, which is billed from then on: ``"setup"`` with
                 the pipeline, ``"client_connected"`` with the first client, ``"first_speech"`` with
                 the first word. Speech always begins it.
+            voice_fallback: What becomes of a call whose face fails. True: the voice goes on, the
+                service stays usable, and another face is asked for. False: the error is permanent
+                in Pipecat's eyes, so that a ``ServiceSwitcher``, or the worker's
+                ``ProcessorUnusablePolicy``, decides.
             **kwargs: Passed to :class:`AIService`.
 
         Raises:
@@ -222,7 +227,7 @@ class RunwayVideoService(AIService):
             )
         self._max_duration, self._ready_timeout = max_duration, float(ready_timeout)
         self._max_call_duration = float(max_call_duration)
-        self._start_on = start_on
+        self._start_on, self._voice_fallback = start_on, voice_fallback
         self._width, self._height, self._fit = video_out_width, video_out_height, fit
         self._decimator = Decimator(video_out_framerate)
         self._framerate = video_out_framerate
@@ -271,6 +276,7 @@ class RunwayVideoService(AIService):
                 sample_rate=self._sample_rate,
                 max_duration=self._max_duration,
                 max_call_duration=self._max_call_duration,
+                voice_fallback=self._voice_fallback,
                 ready_timeout=self._ready_timeout,
             )
             self._avatar = Avatar(self._api, options, self)
@@ -532,7 +538,13 @@ class RunwayVideoService(AIService):
         self._out.put_nowait(call)
 
     async def _report(self, error: RunwayError) -> None:
-        await self.push_error(str(error), exception=error, category=_category(error))
+        gone = self._avatar is not None and self._avatar.presence is Presence.GONE
+        await self.push_error(
+            str(error),
+            exception=error,
+            category=_category(error),
+            force_treat_as_permanent=gone and not self._voice_fallback,
+        )
 
     def _compare_with_transport(self, size: tuple[int, int]) -> None:
         processor = self.next

@@ -157,7 +157,7 @@ async def _run(command: list[str], environment: Mapping[str, str], progress: Pro
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            process_group=0,
+            start_new_session=True,
         )
     except OSError as error:
         raise LiveKitServerError(f"`{name}` could not be run: {error}. {REMEDY}") from error

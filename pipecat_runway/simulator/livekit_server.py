@@ -140,7 +140,7 @@ class LiveKitServer:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            process_group=0,  # a Ctrl-C is for the owner, who ends the server last
+            start_new_session=True,  # a Ctrl-C is for the owner, who ends the server last
         )
         assert process.stdout is not None
         self._reading = asyncio.create_task(self._read(process.stdout))

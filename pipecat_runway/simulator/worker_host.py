@@ -73,7 +73,7 @@ class WorkerHost:
                 stdout=PIPE,
                 stderr=PIPE,
                 limit=LINE_LIMIT,
-                process_group=0,  # a Ctrl-C is for the owner, who closes this one's stdin
+                start_new_session=True,  # a Ctrl-C is for the owner, who closes this one's stdin
             )
             self._readers = [
                 asyncio.create_task(self._read_events(process), name="avatar worker events"),
