@@ -249,15 +249,11 @@ class Avatar:
 
     def _speak_up(self, face: Face, lost: int) -> None:
         """Let the voice say what the avatar was given and does not say."""
-        what = (
-            f"left out {lost / wire.SPEECH_RATE:.1f} s of its speech"
-            if lost
-            else f"did not speak within {ONSET_BOUND:g} s"
-        )
+        message = f"the avatar did not speak within {ONSET_BOUND:g} s"
+        if lost:
+            message = f"the avatar left out {lost / wire.SPEECH_RATE:.1f} s of its speech"
         error = ProtocolError(
-            f"the avatar {what}",
-            session_id=self.session_id,
-            advice="The speech goes on by voice.",
+            message, session_id=self.session_id, advice="The speech goes on by voice."
         )
         self._silences += 1
         if self._silences > 1:
