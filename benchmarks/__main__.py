@@ -111,12 +111,31 @@ async def renewal(runway: RunwaySimulator, options: argparse.Namespace) -> Resul
     }
 
 
+async def receptionist(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
+    """Count the Flows example's actions against its words, from Python and from YAML."""
+    from tests.scenarios.receptions import receptions
+
+    runway.faults = replace(STRICT, effective_limit=3600)
+    return {
+        kind: asdict(
+            await receptions(
+                # The flow chooses the character before the session exists.
+                lambda: service_for(runway, start_on="first_speech"),
+                options.count,
+                yaml=kind == "yaml",
+            )
+        )
+        for kind in ("python", "yaml")
+    }
+
+
 BENCHMARKS: dict[str, Callable[[RunwaySimulator, argparse.Namespace], Awaitable[Result]]] = {
     "barge-in": barge_in,
     "marked-speech": marked_speech,
     "idle": idle,
     "flows": flows,
     "renewal": renewal,
+    "receptionist": receptionist,
 }
 
 
@@ -128,7 +147,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=120, help="idle: how long")
     parser.add_argument("--only", nargs="*", default=[], help="barge-in: only these workers")
     options = parser.parse_args()
-    defaults = {"barge-in": 100, "marked-speech": 20, "flows": 50, "renewal": 50}
+    defaults = {"barge-in": 100, "marked-speech": 20, "flows": 50, "renewal": 50, "receptionist": 10}
     options.count = options.count or defaults.get(options.benchmark, 1)
     logger.remove()
     logger.add(sys.stderr, level="WARNING")
