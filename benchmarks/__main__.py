@@ -138,6 +138,8 @@ BENCHMARKS: dict[str, Callable[[RunwaySimulator, argparse.Namespace], Awaitable[
     "receptionist": receptionist,
 }
 
+COUNTS = {"barge-in": 100, "marked-speech": 20, "flows": 50, "renewal": 50, "receptionist": 10}
+
 
 def main() -> None:
     """Run one benchmark and print its report as JSON."""
@@ -147,8 +149,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=120, help="idle: how long")
     parser.add_argument("--only", nargs="*", default=[], help="barge-in: only these workers")
     options = parser.parse_args()
-    defaults = {"barge-in": 100, "marked-speech": 20, "flows": 50, "renewal": 50, "receptionist": 10}
-    options.count = options.count or defaults.get(options.benchmark, 1)
+    options.count = options.count or COUNTS.get(options.benchmark, 1)
     logger.remove()
     logger.add(sys.stderr, level="WARNING")
 

@@ -12,6 +12,7 @@ SENTENCE = (
     "Hello! I am a face for your voice bot, and every word you hear me say is moving my lips."
 )
 PRESET = "cooking-teacher"
+PORT = 7860  # where Pipecat's own runner serves this page
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the log on stderr.")]
 
@@ -35,8 +36,8 @@ def _known_preset(preset: str) -> str:
     return preset
 
 
-def _words(say: str) -> str:
-    if not any(letter.isalnum() for letter in say):
+def _words(say: str | None) -> str | None:
+    if say is not None and not any(letter.isalnum() for letter in say):
         raise typer.BadParameter("there is nothing to say.")
     return say
 
@@ -56,40 +57,57 @@ def _film_name(record: Path | None) -> Path | None:
 def _demo(
     record: Annotated[
         Path | None,
-        typer.Option(metavar="FILM.mp4", callback=_film_name, help="Where to write the film."),
+        typer.Option(
+            metavar="FILM.mp4", callback=_film_name, help="Film it there, instead of a page."
+        ),
     ] = None,
     say: Annotated[
-        str, typer.Option(metavar="TEXT", callback=_words, help="What the face says.")
-    ] = SENTENCE,
+        str | None,
+        typer.Option(metavar="TEXT", callback=_words, help="What the face says in the film."),
+    ] = None,
     preset: Annotated[
         str,
         typer.Option(metavar="ID", callback=_known_preset, help="One of Runway's characters."),
     ] = PRESET,
     barge_in: Annotated[
-        bool, typer.Option("--barge-in", help="Interrupt a second sentence with a third.")
+        bool, typer.Option("--barge-in", help="In the film, interrupt a sentence with another.")
+    ] = False,
+    port: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, max=65535, help="Of the page; a free one if taken."),
+    ] = PORT,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Leave opening the page to you.")
     ] = False,
     live: Annotated[
         bool,
         typer.Option(
-            "--live",
-            help="Film the real Runway, with your key and LiveKit server. It costs credits.",
+            "--live", help="The real Runway, with your key and LiveKit server. It costs credits."
         ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before --live.")] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Film a bot that speaks through a face: no key and no settings needed."""
-    if record is None:
+    """Talk to a face in your browser, or film one: no key and no settings needed."""
+    if record is None and (say is not None or barge_in):
         raise typer.BadParameter(
-            "a film name is needed, for example --record hello.mp4.", param_hint="--record"
+            "--say and --barge-in are for a film: give --record hello.mp4 too.",
+            param_hint="--record",
         )
     _prepare(verbose)
     try:
-        from pipecat_runway.cli import bot, demo
-    except ModuleNotFoundError as e:
+        if record is None:
+            from pipecat_runway.cli import page
+        else:
+            from pipecat_runway.cli import bot, demo
+    except ImportError as e:
         raise _missing(e, "demo") from e
-    script = bot.Script(record=record, say=say, preset=preset, barge_in=barge_in)
-    raise typer.Exit(demo.main(script, live=live, ask=not yes))
+    if record is None:
+        status = page.main(preset, live=live, ask=not yes, port=port, open_browser=not no_browser)
+    else:
+        script = bot.Script(record, say or SENTENCE, preset, barge_in)
+        status = demo.main(script, live=live, ask=not yes)
+    raise typer.Exit(status)
 
 
 @app.command("simulator")
@@ -122,10 +140,13 @@ def _prepare(verbose: bool) -> None:
         logging.getLogger("livekit").setLevel(logging.CRITICAL)
 
 
-def _missing(error: ModuleNotFoundError, extra: str) -> Exception:
-    """Turn a missing module of ours into advice."""
-    if error.name is None or error.name.partition(".")[0] == "pipecat_runway":
+def _missing(error: ImportError, extra: str) -> Exception:
+    """Turn a missing module of others into advice."""
+    missing = error.__cause__ or error  # Pipecat raises an error of its own in front of it
+    if not isinstance(missing, ModuleNotFoundError) or missing.name is None:
+        return error
+    if missing.name.partition(".")[0] == "pipecat_runway":
         return error
     return typer.BadParameter(
-        f'{error.name} is not installed: pip install "pipecat-runway[{extra}]"'
+        f'{missing.name} is not installed: pip install "pipecat-runway[{extra}]"'
     )

@@ -1,4 +1,4 @@
-"""``pipecat-runway demo``: a whole bot, filmed and measured."""
+"""``pipecat-runway demo --record``: a whole bot, filmed and measured."""
 
 import asyncio
 import os
@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-import typer
 from rich.console import Console
 from rich.table import Table
-from runwayml import AsyncRunwayML, RunwayMLError
 
-from pipecat_runway import wire
 from pipecat_runway.cli.bot import Bot, BotError, Script
+from pipecat_runway.cli.consent import refusal
+from pipecat_runway.cli.ending import Ending, how_it_ended
 from pipecat_runway.cli.interrupt import INTERRUPTED, run
 from pipecat_runway.cli.measure import Film, Sync, read_film, share_heard, sync
 from pipecat_runway.cli.speech import EspeakError
@@ -22,40 +21,8 @@ from pipecat_runway.simulator import RunwaySimulator
 from pipecat_runway.simulator.face import mouth_openness
 from pipecat_runway.simulator.livekit_binary import LiveKitServerError
 
-SETTINGS = (
-    wire.ENV_API_SECRET,
-    wire.ENV_LIVEKIT_URL,
-    wire.ENV_LIVEKIT_API_KEY,
-    wire.ENV_LIVEKIT_API_SECRET,
-)
 LIVE_DURATION = 120  # s, the longest that --live can be billed for
-# runwayml/runway-characters-meet, README: 600 credits are about 30 minutes; OpenAPI: 0.01 USD each.
-PRICE = "about 20 credits (0.20 USD) a minute as last seen, billed from the session's creation"
-END_TIMEOUT = 15.0
 WHOLE = 0.95  # of a sentence: its last syllable may lie in a piece that is mostly silence
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How the session ended.
-
-    Attributes:
-        session_id: Its id.
-        status: What Runway says of it.
-        billed: Seconds it is billed for, where that is known.
-    """
-
-    session_id: str
-    status: str
-    billed: int | None = None
-
-    @property
-    def is_final(self) -> bool:
-        """Whether it has ended."""
-        return self.status in wire.ENDED_STATUSES
-
-    def __str__(self) -> str:
-        return f"{'yes' if self.is_final else 'NO'}, {self.status}"
 
 
 @dataclass(frozen=True)
@@ -85,16 +52,9 @@ def main(script: Script, *, live: bool, ask: bool) -> int:
         The exit status.
     """
     console = Console(highlight=False)
-    missing = [name for name in SETTINGS if not os.environ.get(name)]
-    if live and missing:
-        console.print(f"--live needs {', '.join(missing)} in the environment.", style="red")
-        return 2
-    if live:
-        console.print(f"This uses Runway itself: {PRICE}; it ends after {LIVE_DURATION} s at most.")
-        if ask and not typer.confirm("Film it?"):
-            return 0
-    elif not missing:
-        console.print(f"Your settings are left alone; --live uses Runway itself: {PRICE}.")
+    refused = refusal(console, live=live, ask=ask, question="Film it?", longest=LIVE_DURATION)
+    if refused is not None:
+        return refused
     try:
         status = run(
             _demo(script, live, console),
@@ -127,7 +87,7 @@ async def _demo(script: Script, live: bool, console: Console) -> int:
             else:
                 created = [bot.session_id] if bot.session_id else []
             for session_id in created:
-                endings.append(await _ending(session_id, env, runway))
+                endings.append(await how_it_ended(session_id, env, runway))
                 console.print(f"Session {session_id} ended: {endings[-1]}")
     with stages.stage("Measuring the film"):
         shown = await asyncio.to_thread(_look, bot, live)
@@ -139,28 +99,6 @@ async def _demo(script: Script, live: bool, console: Console) -> int:
         return 1
     ended = bool(endings) and all(ending.is_final for ending in endings)
     return 0 if ended and shown.heard >= WHOLE and not bot.errors else 1
-
-
-async def _ending(
-    session_id: str, env: Mapping[str, str], runway: RunwaySimulator | None
-) -> Ending:
-    """Ask Runway, with its own client, how the session ended."""
-    simulated = runway.find(session_id) if runway else None
-    status, duration = "UNKNOWN", None
-    try:
-        async with (
-            asyncio.timeout(END_TIMEOUT),
-            AsyncRunwayML(
-                api_key=env[wire.ENV_API_SECRET], base_url=env.get(wire.ENV_BASE_URL)
-            ) as client,
-        ):
-            while status not in wire.ENDED_STATUSES:
-                await asyncio.sleep(0.2 if simulated else 1.0)
-                session = await client.realtime_sessions.retrieve(session_id)
-                status, duration = session.status, getattr(session, "duration", None)
-    except (TimeoutError, RunwayMLError):
-        pass  # the status says how far it got
-    return Ending(session_id, status, simulated.billed_seconds if simulated else duration)
 
 
 def _look(bot: Bot, live: bool) -> Shown:

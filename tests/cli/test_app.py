@@ -59,6 +59,7 @@ def test_without_typer_it_says_what_to_install() -> None:
     ("missing", "command", "extra"),
     [
         ("av", ["demo", "--record", "x.mp4"], "demo"),
+        ("aiortc", ["demo", "--no-browser"], "demo"),
         ("aiohttp", ["simulator"], "simulator"),
     ],
 )
@@ -81,11 +82,12 @@ def test_pipecats_own_command_finds_it() -> None:
     assert isinstance(found.load(), typer.Typer)
 
 
-def test_a_film_name_is_needed() -> None:
-    """Without --record: status 2 and an example."""
-    status, output = run("demo")
-    assert status == 2
-    assert "a film name is needed, for example --record hello.mp4" in output
+def test_what_a_film_says_needs_a_film() -> None:
+    """--say and --barge-in without --record: status 2 and an example."""
+    for options in (["--say", "Hello."], ["--barge-in"]):
+        status, output = run("demo", *options)
+        assert status == 2
+        assert "give --record hello.mp4 too" in output
 
 
 def test_an_unknown_preset_is_refused_early() -> None:

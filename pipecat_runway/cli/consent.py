@@ -1,0 +1,45 @@
+"""Before Runway itself is used: its settings, what it costs, and a yes."""
+
+import os
+
+import typer
+from rich.console import Console
+
+from pipecat_runway import wire
+
+SETTINGS = (
+    wire.ENV_API_SECRET,
+    wire.ENV_LIVEKIT_URL,
+    wire.ENV_LIVEKIT_API_KEY,
+    wire.ENV_LIVEKIT_API_SECRET,
+)
+# runwayml/runway-characters-meet, README: 600 credits are about 30 minutes; OpenAPI: 0.01 USD each.
+PRICE = "about 20 credits (0.20 USD) a minute as last seen, billed from the session's creation"
+
+
+def refusal(console: Console, *, live: bool, ask: bool, question: str, longest: int) -> int | None:
+    """Name the cost of Runway itself, and ask.
+
+    Args:
+        console: Where to.
+        live: Whether Runway itself is to be used.
+        ask: Whether to ask before credits are spent.
+        question: What is asked.
+        longest: Seconds that a session can be billed for.
+
+    Returns:
+        None if the command may go on, otherwise its exit status.
+    """
+    missing = [name for name in SETTINGS if not os.environ.get(name)]
+    if live and missing:
+        console.print(f"--live needs {', '.join(missing)} in the environment.", style="red")
+        return 2
+    if live:
+        console.print(
+            f"This uses Runway itself: {PRICE}; a session ends after {longest} s at most."
+        )
+        if ask and not typer.confirm(question):
+            return 0
+    elif not missing:
+        console.print(f"Your settings are left alone; --live uses Runway itself: {PRICE}.")
+    return None
