@@ -1,8 +1,13 @@
 """The plugin, as somebody uses it who tests a bot of his own."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 pytest_plugins = ["pytester"]
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))  # pytester has another home
 
 TESTS = """
 import asyncio
@@ -41,8 +46,11 @@ async def test_a_bot_that_leaves_its_session(runway):
 """
 
 
-def test_a_bot_can_be_tested_and_a_session_left_open_fails_it(pytester: pytest.Pytester) -> None:
+def test_a_bot_can_be_tested_and_a_session_left_open_fails_it(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The fixture needs no settings, and tells which session would have been billed on."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(CACHE))
     pytester.makepyfile(TESTS)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=2, errors=1)
