@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -23,6 +24,8 @@ STRICT = Faults(obey_empty_room=False, width=320, height=180)
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Have a LiveKit server before any test's time counts: the first run builds one."""
+    # A shell has what runs in its background ignore Ctrl-C, and so would all that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not session.config.option.collectonly:
         asyncio.run(find_livekit_server(print))
 
