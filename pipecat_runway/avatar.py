@@ -18,7 +18,7 @@ from pipecat_runway import hearing, wire
 from pipecat_runway.api import RunwayAPI
 from pipecat_runway.errors import ProtocolError, RoomError, RoomLostError, RunwayError
 from pipecat_runway.face import ONSET_BOUND, Effect, Face, Mute, Repeat
-from pipecat_runway.faces import Audience, AvatarOptions, Faces, Presence
+from pipecat_runway.faces import Audience, AvatarOptions, Faces, Presence, cancelled
 from pipecat_runway.playback import Ledger, Utterance
 
 OPEN_BOUND = 3.0  # s without speech for an utterance that the TTS never finishes
@@ -117,7 +117,7 @@ class Avatar:
 
     async def _end(self) -> None:
         self._faces.presence, was = Presence.GONE, self._faces.presence
-        await _cancelled(*self._tasks)
+        await cancelled(*self._tasks)
         await self._faces.end(was)
         await self._api.close()
         self.give_up()
@@ -300,10 +300,3 @@ class Avatar:
         self._faces.disconnected(
             RoomLostError(f"the LiveKit room was lost ({reason})", session_id=self.session_id)
         )
-
-
-async def _cancelled(*tasks: asyncio.Task[Any] | None) -> None:
-    running = [task for task in tasks if task is not None and not task.done()]
-    for task in running:
-        task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)

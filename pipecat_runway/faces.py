@@ -330,7 +330,7 @@ class Faces:
                 await self._step_aside(old, by)
             return None
         finally:
-            await _cancelled(joining, queued)
+            await cancelled(joining, queued)
         return self._new_face(room, session)
 
     async def _step_aside(self, old: Face, by: float) -> None:
@@ -367,9 +367,7 @@ class Faces:
 
     def _divide(self, head: Utterance) -> None:
         """Have the face of the hour say the rest of an utterance that another one is saying."""
-        at = min(head.heard + AHEAD, head.samples)
-        rest = self._ledger.split(head, at)
-        rest.sent, rest.speaker = 0, None
+        self._ledger.split(head, min(head.heard + AHEAD, head.samples))
         self._speaker.spoke()
 
     async def _done_with(self, face: Face) -> None:
@@ -493,8 +491,9 @@ def _loop_time(at: float) -> float:
     return asyncio.get_running_loop().time() + at - time.monotonic()
 
 
-async def _cancelled(*tasks: asyncio.Task[Any] | None) -> None:
-    running = [task for task in tasks if task is not None and not task.done()]
+async def cancelled(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and wait until they have ended."""
+    running = [task for task in tasks if not task.done()]
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
