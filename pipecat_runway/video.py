@@ -217,10 +217,10 @@ class RunwayVideoService(AIService):
             start_on: When to create the session, which is billed from then on: ``"setup"`` with
                 the pipeline, ``"client_connected"`` with the first client, ``"first_speech"`` with
                 the first word. Speech always begins it.
-            voice_fallback: What becomes of a call whose face fails. True: the voice goes on, the
-                service stays usable, and another face is asked for. False: the error is permanent
-                in Pipecat's eyes, so that a ``ServiceSwitcher``, or the worker's
-                ``ProcessorUnusablePolicy``, decides.
+            voice_fallback: What becomes of a call whose face fails. True: the voice goes on from
+                the word it had got to, the service stays usable, and a face that was there comes
+                back, or another one. False: an error that lasts makes the service unusable, so that
+                a ``ServiceSwitcher``, or the worker's ``ProcessorUnusablePolicy``, decides.
             **kwargs: Passed to :class:`AIService`.
 
         Raises:
@@ -301,6 +301,14 @@ class RunwayVideoService(AIService):
     def can_generate_metrics(self) -> bool:
         """Return True: TTFB from the first sample sent to the first sound, and Runway's usage."""
         return True
+
+    async def set_usable(self, is_usable: bool) -> None:
+        """Set whether this processor can be given work.
+
+        Args:
+            is_usable: With `voice_fallback` it always can: without a face there is the voice.
+        """
+        await super().set_usable(is_usable or self._voice_fallback)
 
     async def prewarm(self) -> bool:
         """Provision the avatar before the pipeline runs, or wait until it is there.

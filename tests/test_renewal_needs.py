@@ -48,9 +48,7 @@ def test_what_is_needed(other: dict[str, object], expected: Need) -> None:
     assert need(standing(**other))[0] is expected
 
 
-@given(
-    age=SECONDS, join=SECONDS, call_age=SECONDS, idle=SECONDS, idle_limit=SECONDS | st.just(inf)
-)
+@given(age=SECONDS, join=SECONDS, call_age=SECONDS, idle=SECONDS, idle_limit=SECONDS | st.just(inf))
 def test_nothing_is_needed_before_it_was_said(
     age: float, join: float, call_age: float, idle: float, idle_limit: float
 ) -> None:
