@@ -110,21 +110,60 @@ def _demo(
     raise typer.Exit(status)
 
 
-@app.command("simulator")
+simulator_app = typer.Typer(invoke_without_command=True)
+app.add_typer(simulator_app, name="simulator")
+
+
+@simulator_app.callback()
 def _simulator(
+    context: typer.Context,
     env_file: Annotated[
         Path | None,
         typer.Option(metavar="F", help="Write the settings there, readable by you alone."),
     ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fault", metavar="NAME=VALUE", help="Begin with this; may be given several times."
+        ),
+    ] = None,
     verbose: Verbose = False,
 ) -> None:
     """Run a local Runway until Ctrl-C, and say which settings point at it."""
+    if context.invoked_subcommand is not None:
+        return
     _prepare(verbose)
     try:
         from pipecat_runway.cli import simulator
     except ModuleNotFoundError as e:
         raise _missing(e, "simulator") from e
-    raise typer.Exit(simulator.main(env_file))
+    try:
+        faults = simulator.knobs(fault or [])
+    except ValueError as e:
+        raise typer.BadParameter(str(e), param_hint="--fault") from None
+    raise typer.Exit(simulator.main(env_file, faults))
+
+
+@simulator_app.command("fault")
+def _fault(
+    switches: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME[=VALUE][@[speech:]SECONDS]", help="None lists them all."),
+    ] = None,
+    session: Annotated[
+        str | None, typer.Option(metavar="ID", help="Whose; left out, all that are open.")
+    ] = None,
+    env_file: Annotated[
+        Path | None,
+        typer.Option(metavar="F", help="Where the settings stand; left out, the environment."),
+    ] = None,
+) -> None:
+    """Turn knobs of a running local Runway, or do something to its sessions."""
+    try:
+        from pipecat_runway.cli import switches as command
+    except ModuleNotFoundError as e:
+        raise _missing(e, "simulator") from e
+    raise typer.Exit(command.main(switches or [], session, env_file))
 
 
 def _prepare(verbose: bool) -> None:
