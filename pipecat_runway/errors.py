@@ -29,6 +29,8 @@
     * :class:`NoPictureError`: it came, and sent no picture in time
     * :class:`SessionFailedError`: Runway reports the session as FAILED
     * :class:`AvatarGoneError`: it left while it was needed
+    * :class:`AvatarStalledError`: its picture or its speech has stopped
+    * :class:`CallLimitError`: it was there for as long as the call allows
     * :class:`ProtocolError`: it does not do what the protocol says
 
 Messages name the session id where there is one: Runway's support asks for it. They never hold
@@ -205,6 +207,19 @@ class AvatarGoneError(AvatarError):
     """The avatar left while it was needed."""
 
     advice = "Speech goes on by voice. Runway ends a session after about five minutes."
+
+
+class AvatarStalledError(AvatarError):
+    """The avatar is in the room, and its picture or its speech has stopped."""
+
+    advice = "Speech goes on by voice until its picture is back or another avatar has come."
+
+
+class CallLimitError(AvatarError):
+    """The avatar was there for as long as the call allows."""
+
+    retryable = False
+    advice = "Speech goes on by voice. max_call_duration says how long a call has a face."
 
 
 class ProtocolError(AvatarError):

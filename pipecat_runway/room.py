@@ -11,7 +11,8 @@ import datetime
 import math
 import time
 import uuid
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine
+from enum import Enum, auto
 from typing import Any, Protocol
 
 import aiohttp
@@ -39,6 +40,7 @@ LOOK_INTERVAL = 0.5  # s between looks at the jitter buffers
 EMPTY_TIMEOUT = 24 * 3600
 CONNECT_TIMEOUT = 10.0  # s
 CLOSE_TIMEOUT = 5.0  # s, for each step of closing
+SEND_TIMEOUT = 3.0  # s, for anything sent to the avatar
 LAST_WORD = 1.2  # s after a room was left until LiveKit's library has nothing more to say
 CLEAR_ROUND_TRIP = 0.5  # s; the SDK's default would fail after 7
 
@@ -56,6 +58,20 @@ def _let_livekit_finish() -> None:
     time.sleep(max(0.0, _closed_at + LAST_WORD - time.monotonic()))
 
 
+class Connection(Enum):
+    """Whether we are in a room."""
+
+    NONE = auto()  # not yet, or not any more
+    MENDING = auto()  # LiveKit tries to get back to it
+    HERE = auto()
+
+
+_CONNECTIONS = {
+    rtc.ConnectionState.CONN_CONNECTED: Connection.HERE,
+    rtc.ConnectionState.CONN_RECONNECTING: Connection.MENDING,
+}
+
+
 class Listener(Protocol):
     """Who is told what happens in the room. Called on the event loop; must not block."""
 
@@ -70,6 +86,9 @@ class Listener(Protocol):
 
     def sound(self, identity: str, pcm: bytes) -> None:
         """A piece of the avatar's sound: 10 ms s16le mono at the room's `sample_rate`."""
+
+    def seen(self, identity: str) -> None:
+        """A picture of the avatar has arrived; it may be held for its sound, or left out."""
 
     async def picture(self, identity: str, frame: rtc.VideoFrame) -> None:
         """A picture of the avatar: tight RGB24 at its own size."""
@@ -93,7 +112,7 @@ class SpeechStream:
         Raises:
             RoomError: If the stream is broken.
         """
-        with _room_errors("send speech"):
+        async with _room_errors("send speech"):
             await self._writer.write(pcm)
 
     async def close(self) -> None:
@@ -102,7 +121,7 @@ class SpeechStream:
         Raises:
             RoomError: If the stream is broken.
         """
-        with _room_errors("end speech"):
+        async with _room_errors("end speech"):
             await self._writer.aclose()
 
 
@@ -143,6 +162,11 @@ class AvatarRoom:
         self._room.on("track_subscribed", self._on_subscribed)
         self._room.on("track_unsubscribed", self._on_unsubscribed)
         self._room.on("disconnected", self._on_disconnected)
+
+    @property
+    def connection(self) -> Connection:
+        """Whether we are in the room."""
+        return _CONNECTIONS.get(self._room.connection_state, Connection.NONE)
 
     # -- opening and closing ------------------------------------------------------------------
 
@@ -264,7 +288,7 @@ class AvatarRoom:
         Raises:
             RoomError: If it cannot be sent.
         """
-        with _room_errors("begin speech"):
+        async with _room_errors("begin speech"):
             writer = await self._room.local_participant.stream_bytes(
                 wire.AUDIO_STREAM_NAME + uuid.uuid4().hex[:12],
                 topic=wire.AUDIO_STREAM_TOPIC,
@@ -304,7 +328,7 @@ class AvatarRoom:
         """
         if identity not in self._room.remote_participants:
             raise RoomError("the avatar is not in the room")
-        with _room_errors("end the call"):
+        async with _room_errors("end the call"):
             await self._room.local_participant.publish_data(
                 wire.END_CALL, reliable=True, destination_identities=[identity]
             )
@@ -378,6 +402,7 @@ class AvatarRoom:
         looking = asyncio.create_task(self._look_at_buffers(identity, track, hold))
         try:
             async for event in stream:
+                self._listener.seen(identity)
                 while held.qsize() > PICTURES_HELD:
                     held.get_nowait()
                 held.put_nowait((time.monotonic() + hold.seconds, event.frame))
@@ -437,9 +462,10 @@ async def _bounded(action: str, step: Coroutine[Any, Any, Any]) -> None:
         logger.warning(f"could not {action} ({type(e).__name__})")
 
 
-@contextlib.contextmanager
-def _room_errors(action: str) -> Iterator[None]:
+@contextlib.asynccontextmanager
+async def _room_errors(action: str) -> AsyncIterator[None]:
     try:
-        yield
-    except (rtc.StreamError, PublishDataError, RuntimeError, ConnectionError) as e:
+        async with asyncio.timeout(SEND_TIMEOUT):
+            yield
+    except (rtc.StreamError, PublishDataError, RuntimeError, ConnectionError, TimeoutError) as e:
         raise RoomError(f"could not {action} in the LiveKit room ({type(e).__name__})") from e

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import datetime
 import time
+from dataclasses import dataclass
 
 from loguru import logger
 
@@ -36,6 +37,22 @@ REACHABLE_BOUND = 2.0  # s after the picture until data is sent, even if nobody 
 ANSWER_BOUND = 10.0  # s an end waits for a create that is still under way
 
 
+@dataclass(frozen=True)
+class Usage:
+    """What Runway bills for.
+
+    Attributes:
+        creates: Sessions created.
+        seconds: For which sessions were open, in s, by this machine's clock.
+    """
+
+    creates: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(self.creates + other.creates, self.seconds + other.seconds)
+
+
 class AvatarSession:
     """One session with Runway.
 
@@ -51,6 +68,8 @@ class AvatarSession:
     Attributes:
         session_id: Runway's id; None before the create is answered.
         identity: The avatar's identity in the room.
+        character: The `avatar` it was created with.
+        room: The room it is in.
         asked_at: When the create was sent, in s of `time.monotonic()`: it is billed from then on.
         join: What passed from then to the first picture, in s.
         queued: Set once Runway says that it waits for a free slot.
@@ -69,12 +88,15 @@ class AvatarSession:
     ) -> None:
         self.session_id: str | None = None
         self.identity = identity
+        self.character = avatar
         self.asked_at = self.join = 0.0
         self.queued = asyncio.Event()
-        self._api, self._room = api, room
-        self._avatar, self._livekit_url = avatar, livekit_url
+        self._api, self.room = api, room
+        self._livekit_url = livekit_url
         self._max_duration, self._ready_timeout = max_duration, ready_timeout
         self._state = State.NEW
+        self._billed_from: float | None = None
+        self._counted = self._ended_at = 0.0
         self._creating: asyncio.Task[None] | None = None
         self._joined = asyncio.Event()
         self._pictured = asyncio.Event()
@@ -100,10 +122,11 @@ class AvatarSession:
 
     def pictured(self) -> None:
         """Note a picture."""
-        if self._state is State.JOINING:
+        if self._state in (State.JOINING, State.LOST) and self._ending is None:
             self._state = step(self._state, Event.PICTURE)
-            self.join = time.monotonic() - self.asked_at
-            self._pictured.set()
+            if not self._pictured.is_set():
+                self.join = time.monotonic() - self.asked_at
+                self._pictured.set()
 
     def left(self) -> None:
         """Note that the avatar has left the room."""
@@ -131,9 +154,9 @@ class AvatarSession:
         integration = {
             "type": "livekit",
             "url": self._livekit_url,
-            "token": self._room.avatar_token(self.identity, ttl),
-            "room_name": self._room.name,
-            "agent_identity": self._room.identity,
+            "token": self.room.avatar_token(self.identity, ttl),
+            "room_name": self.room.name,
+            "agent_identity": self.room.identity,
         }
         self._state = step(self._state, Event.CREATE)
         self.asked_at = time.monotonic()
@@ -182,7 +205,7 @@ class AvatarSession:
     async def _create(self, integration: dict[str, str]) -> None:
         try:
             self.session_id = await self._api.create_session(
-                avatar=self._avatar, integration=integration, max_duration=self._max_duration
+                avatar=self.character, integration=integration, max_duration=self._max_duration
             )
         except AnswerLostError:
             self._state = step(self._state, Event.CREATED)
@@ -193,12 +216,17 @@ class AvatarSession:
             self._state = step(self._state, Event.CREATED if failed else Event.REFUSED)
             raise
         self._state = step(self._state, Event.CREATED)
+        self._billed_from = self.asked_at
         logger.info(f"Runway session {self.session_id} created, the avatar is awaited")
 
     async def _watch_status(self) -> None:
         """Return only by raising, when Runway reports an end before the avatar came."""
         while True:
             await asyncio.sleep(STATUS_INTERVAL)
+            if self._state is State.LOST:
+                raise AvatarGoneError(
+                    "the room was lost before the first picture", session_id=self.session_id
+                )
             if self.session_id is None:
                 continue
             try:
@@ -218,6 +246,28 @@ class AvatarSession:
                     f"the session ended as {status.name} before its first picture",
                     session_id=self.session_id,
                 )
+
+    async def is_over(self) -> bool:
+        """Whether it has ended, or is being ended; asks Runway."""
+        if self._ending is not None or self.session_id is None:
+            return True
+        try:
+            status = await self._api.session_status(self.session_id)
+        except APIError as e:
+            logger.debug(f"could not read the status: {e}")
+            return False
+        return status.name in wire.ENDED_STATUSES
+
+    # -- what it uses -------------------------------------------------------------------------
+
+    def take_usage(self) -> Usage:
+        """Return what was used since this was last asked."""
+        if self._billed_from is None:
+            return Usage()
+        until = self._ended_at or time.monotonic()
+        creates, since = (1, self._billed_from) if not self._counted else (0, self._counted)
+        self._counted = until
+        return Usage(creates, until - since)
 
     # -- ending -------------------------------------------------------------------------------
 
@@ -240,12 +290,14 @@ class AvatarSession:
                     self._state = step(self._state, Event.CREATED)
         if self._creating is not None and not self._creating.cancelled():
             self._creating.exception()  # told to whoever started the session
+        lost = self._state is State.LOST  # it would not listen
         self._state = step(self._state, Event.END)
         if self._state is State.ENDED:
             return
-        if await self._end_call() or await self._delete():
+        if (not lost and await self._end_call()) or await self._delete():
             self._state = step(self._state, Event.TOLD)
             logger.info(f"Runway session {self.session_id} ended")
+        self._ended_at = time.monotonic()
 
     async def _end_call(self) -> bool:
         """End the call the way a user does, so that the session ends as COMPLETED."""
@@ -254,7 +306,7 @@ class AvatarSession:
         try:
             async with asyncio.timeout(END_CALL_BOUND):
                 while not self._left.is_set():
-                    await self._room.end_call(self.identity)
+                    await self.room.end_call(self.identity)
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._left.wait(), END_CALL_EVERY)
                 while self.session_id is not None:
