@@ -142,7 +142,7 @@ class WorkerProcess:
                 self._hello.set()
                 continue
             if event.kind == "fault" and event.data["name"] == Action.FREEZE.value:
-                self._guard = asyncio.create_task(_guard(process.pid), name="frozen avatar worker")
+                self._guard = asyncio.create_task(_guard(process.pid), name="avatar worker frozen")
             self._on_event(event)
         await log
         await process.wait()

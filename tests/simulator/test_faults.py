@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,18 @@ async def test_babble_reaches_the_bot(local: RunwaySimulator) -> None:
         await here.bot.until(lambda: len(here.bot.calls) >= 38 and len(packets) >= 12)
         await here.say(0, 4)
         await here.session.wait_for("playback_finished", BOUND)
+
+
+async def test_the_livekit_server_crashes_and_comes_back() -> None:
+    """At the same address with the same keys; the avatar finds its way back by itself."""
+    patient = replace(SMALL, obey_empty_room=False)
+    async with RunwaySimulator(patient) as runway, scene(runway, patient) as here:
+        address = runway.env["LIVEKIT_URL"]
+        heard = len(here.bot.sound)
+        await runway.fault("restart_livekit=0.5")
+        assert address == runway.env["LIVEKIT_URL"]
+        await here.bot.until(lambda: len(here.bot.sound) > heard + 200, timeout=30)
+        assert here.session.is_open
 
 
 OWNER = """
