@@ -11,8 +11,10 @@ What the sources leave unknown is either a knob of :class:`Faults` or assumed he
 import asyncio
 import json
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -98,6 +100,8 @@ class _Api:
             response = web.Response()
             if request.transport is not None:
                 request.transport.abort()
+        date = time.time() + self._runway.faults.clock_offset
+        response.headers[hdrs.DATE] = formatdate(date, usegmt=True)
         lost = request.transport is None or request.transport.is_closing()
         self._runway.requests.append(
             SeenRequest(
