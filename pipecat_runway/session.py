@@ -14,7 +14,7 @@ import time
 from loguru import logger
 
 from pipecat_runway import retries, wire
-from pipecat_runway.api import RunwayAPI, SessionStatus
+from pipecat_runway.api import RunwayAPI
 from pipecat_runway.errors import (
     AnswerLostError,
     APIError,
@@ -160,6 +160,7 @@ class AvatarSession:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if self._pictured.is_set():
+                self._note_queue(False)  # it may have come between two looks
                 return
             self.lost()
             if watch.done():
@@ -235,7 +236,7 @@ class AvatarSession:
             except APIError as e:
                 logger.debug(f"could not read the status: {e}")
                 continue
-            self._note_queue(status)
+            self._note_queue(status.queued)
             if status.name == wire.FAILED_STATUS:
                 raise SessionFailedError(
                     f"Runway reports the session as FAILED ({status.failure})",
@@ -247,12 +248,12 @@ class AvatarSession:
                     session_id=self.session_id,
                 )
 
-    def _note_queue(self, status: SessionStatus) -> None:
-        if status.queued and self._waits_since is None:
+    def _note_queue(self, queued: bool) -> None:
+        if queued and self._waits_since is None:
             self._waits_since = time.monotonic()
             self.queued.set()
             logger.info(f"Runway session {self.session_id} waits for a free slot")
-        elif not status.queued and self._waits_since is not None:
+        elif not queued and self._waits_since is not None:
             waited, self._waits_since = time.monotonic() - self._waits_since, None
             logger.info(f"Runway session {self.session_id} has a slot after {waited:.0f} s")
 

@@ -15,7 +15,7 @@ from pipecat_runway.cli.consent import PRICE
 from pipecat_runway.cli.interrupt import INTERRUPTED, run
 from pipecat_runway.cli.stages import Stages
 from pipecat_runway.doctor.examination import Settings, examine
-from pipecat_runway.doctor.findings import Finding, Verdict
+from pipecat_runway.doctor.findings import Finding, Verdict, from_runway
 from pipecat_runway.doctor.observed import Observed
 from pipecat_runway.doctor.report import Report, as_json, as_markdown
 from pipecat_runway.doctor.trial import LONGEST, Trial
@@ -75,6 +75,8 @@ async def _doctor(
         stages = Stages(console)
         with stages.stage("Speaking through a session"):
             observed = await Trial(settings, stages.note).run()
+        findings = [*findings[:-1], from_runway(observed)]  # the last one is what only this tells
+        _show(console, findings[-1])
     written = Report(
         made_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         made_with={"python": platform.python_version()} | _versions(),

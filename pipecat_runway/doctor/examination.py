@@ -15,7 +15,7 @@ from pipecat_runway import wire
 from pipecat_runway.addresses import is_runways
 from pipecat_runway.api import RawAnswer, RunwayAPI
 from pipecat_runway.doctor import findings
-from pipecat_runway.doctor.findings import Finding, Verdict, failed, unchecked
+from pipecat_runway.doctor.findings import FROM_RUNWAY, Finding, Verdict, failed, unchecked
 from pipecat_runway.doctor.installed import versions
 from pipecat_runway.errors import APIError, KeyRefusedError, RoomCredentialsError, RoomError
 from pipecat_runway.room import AvatarRoom
@@ -27,7 +27,6 @@ SKEW_BOUND = 2.0  # s that a request may have taken for its date to be worth com
 
 AFTER_API = ("API key", "credits", "tier", "avatar", "clock")
 AFTER_ADDRESS = ("LiveKit server", "LiveKit secret", "LiveKit media")
-FROM_RUNWAY = "LiveKit from Runway"
 
 
 @dataclass(frozen=True)

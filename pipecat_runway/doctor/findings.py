@@ -9,11 +9,19 @@ from urllib.parse import urlsplit
 from pipecat_runway import wire
 from pipecat_runway.addresses import check_room_address
 from pipecat_runway.api import Account
-from pipecat_runway.errors import ConfigError, KeyRefusedError, RunwayError
+from pipecat_runway.doctor.observed import Observed
+from pipecat_runway.errors import (
+    ConfigError,
+    KeyRefusedError,
+    NeverJoinedError,
+    NoPictureError,
+    RunwayError,
+)
 
 FEW_CREDITS: Final = 5 * wire.CREDITS_A_MINUTE  # one session of Runway's longest
 CLOCK_NOTED: Final = 10.0  # s
 CLOCK_BOUND: Final = 60.0  # s, which LiveKit's server allows a token to be off
+FROM_RUNWAY: Final = "LiveKit from Runway"
 
 
 class Verdict(Enum):
@@ -188,6 +196,20 @@ def clock(offset: float) -> Finding:
     if off > CLOCK_NOTED:
         return Finding(check, Verdict.WARNING, what, remedy)
     return Finding(check, Verdict.OK, "agrees with Runway's")
+
+
+def from_runway(observed: Observed) -> Finding:
+    """Judge from a session whether Runway's avatar gets into the room, and its media out of it."""
+    check = FROM_RUNWAY
+    if observed.pictured is not None:
+        return Finding(check, Verdict.OK, f"the avatar's picture came in {observed.pictured:.1f} s")
+    if observed.joined is not None:
+        what, remedy = "the avatar came, and sent no picture", NoPictureError.advice
+    elif observed.session_id is not None:
+        what, remedy = "the avatar did not come", NeverJoinedError.advice
+    else:
+        return unchecked("no session came about", check)[0]
+    return Finding(check, Verdict.FAILED, what, remedy)
 
 
 def room_address(url: str, api_host: str) -> Finding:

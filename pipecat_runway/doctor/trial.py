@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import json
 import secrets
 import time
 import uuid
@@ -11,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pipecat_runway import matching, wire
-from pipecat_runway.api import RunwayAPI
+from pipecat_runway.api import RawAnswer, RunwayAPI
 from pipecat_runway.doctor.examination import ORGANIZATION, Settings
 from pipecat_runway.doctor.observed import Cleared, Observed, Spoken
 from pipecat_runway.doctor.witness import Witness
@@ -257,7 +258,7 @@ class Trial:
             await self._note_status(api, session.session_id, session.asked_at)
         with contextlib.suppress(APIError):
             answer = await api.look(f"{CONVERSATION}/{session.session_id}")
-            answers["conversation"] = str(answer.status)
+            answers["conversation"] = record(answer)
         try:
             await api.delete_session(session.session_id)
             self._observed.delete_again = 204
@@ -268,6 +269,16 @@ class Trial:
 def quoted(status: int, text: str) -> str:
     """Return an answer in short, on one line."""
     return f"HTTP {status} {' '.join(text.split())[:LONGEST_QUOTE]}".strip()
+
+
+def record(answer: RawAnswer) -> str:
+    """Return what a conversation's record holds, without what was said."""
+    try:
+        found = json.loads(answer.text)
+        said, film = len(found["transcript"]), found["recordingUrl"] is not None
+    except (ValueError, TypeError, KeyError):
+        return f"HTTP {answer.status}"
+    return f"HTTP {answer.status}, {said} entries, {'a' if film else 'no'} recording"
 
 
 def babble(seconds: float) -> matching.Samples:

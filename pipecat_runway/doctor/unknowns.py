@@ -73,8 +73,8 @@ def _session(o: Observed) -> _Pairs:
     yield "from the create to its first picture", _s(o.pictured)
     ended = f"left after {o.left:.2f} s ({o.left_because})" if o.left is not None else ""
     yield "whether END_CALL ends it", f"{ended}, {o.final_status}" if ended else ""
-    counted = f"{o.duration} s, while {o.lasted:.1f} s passed from create to end"
-    yield "what `duration` counts", counted if o.duration is not None and o.lasted else ""
+    counted = f"{o.duration} s, while {_s(o.lasted)} passed from create to end"
+    yield "what `duration` counts", counted if o.duration is not None else ""
     yield "DELETE of a session that has ended", f"HTTP {o.delete_again}" if o.delete_again else ""
     yield "the price", f"{o.credits} credits for {_s(o.lasted)}" if o.credits is not None else ""
 
@@ -128,8 +128,7 @@ def _free(o: Observed) -> _Pairs:
     yield "the answer to a request without a version", o.answers.get("no version", "")
     yield "the answer to an unknown session", o.answers.get("unknown session", "")
     yield "headers that tell of limits", o.answers.get("limit headers", "")
-    conversation = o.answers.get("conversation", "")
-    yield "a conversation's record of this mode", conversation and f"HTTP {conversation}"
+    yield "the record of a conversation in this mode", o.answers.get("conversation", "")
 
 
 def _clear_answer(cleared: Cleared | None) -> str:
