@@ -127,7 +127,8 @@ class ConcurrencyError(APIError):
     retryable = True
     category = "rate_limit"
     advice = (
-        "Your Runway tier limits how many sessions run at once: end one, wait, or raise the tier."
+        "Your Runway tier limits how many sessions run at once: end one, or raise ready_timeout or "
+        "the tier."
     )
 
 
@@ -223,7 +224,7 @@ class NeverJoinedError(AvatarError):
 
     advice = (
         "A join takes 5 to 15 s as a rule. Check that the LiveKit server is reachable from the "
-        "internet, and raise ready_timeout if sessions queue for capacity."
+        "internet, and raise ready_timeout if it only takes longer."
     )
 
 
