@@ -151,6 +151,24 @@ def test_every_error_is_in_troubleshooting() -> None:
     assert set() == leaves - set(re.findall(r"`(\w+)`", categories))
 
 
+def test_every_error_says_in_one_table_what_to_do() -> None:
+    """With what the class says of itself: whether it passes, its category and its advice."""
+    rows = {
+        cells[1].strip(" `"): [cell.strip() for cell in cells[3:6]]
+        for row in section(page("troubleshooting"), "Every error").splitlines()
+        if (cells := row.split("|"))[1:] and cells[1].strip().startswith("`")
+    }
+    for name, error in inspect.getmembers(errors, inspect.isclass):
+        if not issubclass(error, errors.RunwayError) or name not in rows:
+            assert error.__subclasses__() or not issubclass(error, errors.RunwayError), name
+            continue
+        passes, category, advice = rows[name]
+        assert ("yes" if error.retryable else "no") == passes, name
+        assert category.startswith(error.category.replace("_", " ")), name
+        assert advice, name
+        assert error.advice in ("", advice), name
+
+
 def test_every_example_is_listed() -> None:
     """Whoever looks for a bot like his finds it."""
     linked = set(re.findall(r"\]\(\.\./examples/([\w/]+\.py)\)", page("examples")))
@@ -209,7 +227,8 @@ def test_a_text_that_nobody_writes_is_noticed(written: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["video", "flows", "addresses", "api", "session", "room", "avatar", "face"]
+    "module",
+    ["video", "flows", "addresses", "api", "refusals", "session", "room", "avatar", "face"],
 )
 def test_every_error_is_quoted(module: str) -> None:
     """Whatever a module raises or reports stands in troubleshooting, word for word."""
