@@ -4,33 +4,43 @@ Everything the client raises is translated here, once, into the errors of
 :mod:`pipecat_runway.errors`.
 """
 
+import asyncio
+import email.utils
+import itertools
 import logging
-import re
-from collections.abc import Iterator
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import runwayml
 from runwayml import AsyncRunwayML
 
-from pipecat_runway import wire
+from pipecat_runway import retries, wire
 from pipecat_runway.errors import (
     AnswerLostError,
     APIError,
-    ConcurrencyError,
     ConfigError,
-    CreditsError,
-    FieldRefusedError,
-    KeyRefusedError,
     UnknownAvatarError,
     UnreachableError,
-    VendorFaultError,
 )
+from pipecat_runway.refusals import refused
 
-CONNECT_ATTEMPTS = 3  # for a create: only a connection that never came about is tried again
 REQUEST_TIMEOUT = httpx.Timeout(30.0, connect=5.0)  # s; a create answers in about a second
+REPEAT_BOUND = 5.0  # s within which a request that does no harm is repeated
+CREATE = "create a session"
+NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+)
+LONGEST_TEXT = 200  # characters of an id or a status; nothing that long is one
+
+_Answer = TypeVar("_Answer")
 
 
 class _NoRequestBodies(logging.Filter):
@@ -51,11 +61,49 @@ class SessionStatus:
         name: Its status.
         failure: The code of its failure, if it has failed.
         queued: Whether it waits for a free slot.
+        duration: What it lasted, in s, if it was COMPLETED.
+        fields: The names of all fields that were answered.
     """
 
     name: str
     failure: str | None
     queued: bool
+    duration: int | None = None
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Account:
+    """What Runway says of the organization a key belongs to.
+
+    Attributes:
+        credits: What is left of them.
+        at_once: How many sessions may be open at once; None for no limit.
+        daily: How many may be created in a day; None for no limit.
+        today: How many were created in the past day.
+        has_characters: Whether the tier names the model of realtime avatars at all.
+    """
+
+    credits: int
+    at_once: int | None
+    daily: int | None
+    today: int
+    has_characters: bool
+
+
+@dataclass(frozen=True)
+class RawAnswer:
+    """An answer as it came.
+
+    Attributes:
+        status: Its HTTP status.
+        headers: Its headers.
+        text: Its body.
+    """
+
+    status: int
+    headers: httpx.Headers
+    text: str
 
 
 class RunwayAPI:
@@ -67,7 +115,7 @@ class RunwayAPI:
         client: A client to use instead. It stays the caller's: it is not closed here.
 
     Raises:
-        ConfigError: If there is neither a key nor a client.
+        ConfigError: If there is neither a key nor a client, or `base_url` is no address.
     """
 
     def __init__(
@@ -84,9 +132,14 @@ class RunwayAPI:
                     "api_key is missing",
                     advice=f"Pass api_key or set {wire.ENV_API_SECRET}.",
                 )
-            client = self._own = AsyncRunwayML(
-                api_key=api_key, base_url=base_url or wire.BASE_URL, timeout=REQUEST_TIMEOUT
-            )
+            try:
+                client = self._own = AsyncRunwayML(
+                    api_key=api_key, base_url=base_url or wire.BASE_URL, timeout=REQUEST_TIMEOUT
+                )
+            except httpx.InvalidURL as e:
+                raise ConfigError(
+                    "base_url is not an address", advice=f"Check {wire.ENV_BASE_URL}."
+                ) from e
         # A create that is sent twice can bill twice, and no idempotency header exists.
         self._client = client.with_options(max_retries=0)
 
@@ -102,7 +155,7 @@ class RunwayAPI:
         integration: dict[str, str],
         max_duration: int | None,
     ) -> str:
-        """Create a realtime session. It is billed from here on.
+        """Create a realtime session. It is billed from here on. One request, never repeated here.
 
         Args:
             avatar: ``type``, and ``preset_id`` or ``avatar_id``. Fields are spelled as the SDK
@@ -116,43 +169,109 @@ class RunwayAPI:
         Raises:
             UnreachableError: No connection came about, so nothing was created.
             AnswerLostError: The answer was lost; the session may exist.
+            RoomAddressError: Runway takes another address for none it can reach.
             APIError: Runway refused.
         """
         body: dict[str, Any] = {"model": wire.MODEL, "avatar": avatar, "integration": integration}
         if max_duration is not None:
             body["max_duration"] = max_duration
-        for attempt in range(1, CONNECT_ATTEMPTS + 1):
-            try:
-                with _translated("create a session"):
-                    answer = await self._client.realtime_sessions.create(**body)
-                    return str(answer.id)
-            except UnreachableError:
-                if attempt == CONNECT_ATTEMPTS:
-                    raise
-        raise AssertionError("unreachable")
+        with _translated(CREATE, missing=UnknownAvatarError):
+            answer = await self._client.realtime_sessions.create(**body)
+            return _text(answer, "id")
 
     async def session_status(self, session_id: str) -> SessionStatus:
         """Return a session's status.
 
         Raises:
-            APIError: Runway refused, or could not be reached.
+            APIError: Runway refused, or could not be reached, several times.
         """
-        with _translated("read the session", session_id):
-            answer = await self._client.realtime_sessions.retrieve(session_id)
-        return SessionStatus(
-            answer.status,
-            getattr(answer, "failure_code", None),
-            bool(getattr(answer, "queued", False)),
-        )
+
+        async def read() -> SessionStatus:
+            with _translated("read the session", session_id):
+                answer = await self._client.realtime_sessions.retrieve(session_id)
+                return SessionStatus(
+                    _text(answer, "status"),
+                    getattr(answer, "failure_code", None),
+                    bool(getattr(answer, "queued", False)),
+                    getattr(answer, "duration", None),
+                    tuple(sorted(answer.model_dump(by_alias=True, exclude_unset=True))),
+                )
+
+        return await _repeated(read)
 
     async def delete_session(self, session_id: str) -> None:
         """Cancel a session.
 
         Raises:
-            APIError: Runway refused, or could not be reached.
+            APIError: Runway refused, or could not be reached, several times.
         """
-        with _translated("end the session", session_id):
-            await self._client.realtime_sessions.delete(session_id)
+
+        async def delete() -> None:
+            with _translated("end the session", session_id):
+                await self._client.realtime_sessions.delete(session_id)
+
+        await _repeated(delete)
+
+    async def account(self) -> Account:
+        """Return what the key's organization has left, and may do.
+
+        Raises:
+            APIError: Runway refused, or could not be reached, several times.
+        """
+
+        async def read() -> Account:
+            with _translated("read the account"):
+                answer = await self._client.organization.retrieve()
+                limits = answer.tier.models.get(wire.MODEL)
+                used = answer.usage.models.get(wire.MODEL)
+                return Account(
+                    credits=int(answer.credit_balance),
+                    at_once=_limit(limits.max_concurrent_generations if limits else None),
+                    daily=_limit(limits.max_daily_generations if limits else None),
+                    today=int(used.daily_generations) if used else 0,
+                    has_characters=limits is not None,
+                )
+
+        return await _repeated(read)
+
+    async def avatar_status(self, avatar_id: str) -> str:
+        """Return the status of a custom avatar: PROCESSING, READY or FAILED.
+
+        Raises:
+            UnknownAvatarError: The key cannot see it.
+            APIError: Runway refused, or could not be reached, several times.
+        """
+
+        async def read() -> str:
+            with _translated("read the avatar", missing=UnknownAvatarError):
+                return _text(await self._client.avatars.retrieve(avatar_id), "status")
+
+        return await _repeated(read)
+
+    async def look(
+        self, path: str, *, key: str | None = None, with_version: bool = True
+    ) -> RawAnswer:
+        """Return the answer to a GET as it came, whatever its status.
+
+        Args:
+            path: Below the base URL.
+            key: Another API key than ours.
+            with_version: Whether the API's version is named.
+
+        Raises:
+            APIError: Runway could not be reached.
+        """
+        headers: dict[str, Any] = {"Authorization": f"Bearer {key}"} if key else {}
+        if not with_version:
+            headers[wire.VERSION_HEADER] = runwayml.Omit()
+        with _translated("look at it"):
+            try:
+                answer = await self._client.get(
+                    path, cast_to=httpx.Response, options={"headers": headers}
+                )
+            except runwayml.APIStatusError as e:
+                answer = e.response
+            return RawAnswer(answer.status_code, answer.headers, answer.text)
 
     async def close(self) -> None:
         """Close the client, if it is ours."""
@@ -160,20 +279,54 @@ class RunwayAPI:
             await self._own.close()
 
 
+async def _repeated(request: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    """Make a request that does no harm when it is carried out twice."""
+    until = time.monotonic() + REPEAT_BOUND
+    for attempt in itertools.count():
+        try:
+            return await request()
+        except APIError as e:
+            pause = retries.pause(e, attempt, random.random())
+            if not retries.may_repeat(e, attempt) or time.monotonic() + pause > until:
+                raise
+        await asyncio.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def _text(answer: object, name: str) -> str:
+    """Return a field of an answer that the rest depends on.
+
+    Raises:
+        ValueError: It is not there, or nothing that could be one.
+    """
+    value = getattr(answer, name, None)
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_TEXT:
+        raise ValueError(f"no {name} was answered")
+    return value
+
+
+def _limit(value: int | None) -> int | None:
+    return None if value is None else int(value)
+
+
 @contextmanager
-def _translated(action: str, session_id: str | None = None) -> Iterator[None]:
+def _translated(
+    action: str, session_id: str | None = None, missing: type[APIError] = APIError
+) -> Iterator[None]:
     try:
         yield
     except runwayml.APIStatusError as e:
-        raise _refusal(e, action, session_id) from e
-    except runwayml.APIResponseValidationError as e:
-        raise AnswerLostError(
-            f"Runway's API answered the request to {action} with something unreadable",
-            status_code=e.status_code,
+        raise refused(
+            e.status_code,
+            e.body,
+            action=action,
+            missing=missing,
             session_id=session_id,
+            retry_after=_retry_after(e.response.headers),
+            sent_with=f"runwayml {runwayml.__version__}",
         ) from e
     except runwayml.APIConnectionError as e:
-        if isinstance(e.__cause__, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+        if isinstance(e.__cause__, NEVER_SENT):
             raise UnreachableError(
                 f"Runway's API could not be reached to {action} ({type(e.__cause__).__name__})",
                 session_id=session_id,
@@ -181,69 +334,25 @@ def _translated(action: str, session_id: str | None = None) -> Iterator[None]:
         raise AnswerLostError(
             f"Runway's API did not answer the request to {action} ({type(e.__cause__).__name__})",
             session_id=session_id,
-            advice=None if session_id is None else "The request can be repeated.",
+            advice=None if action == CREATE else "The request can be repeated.",
+        ) from e
+    # What is no JSON, or not of the form that was promised, the client notices only in part.
+    except (runwayml.APIResponseValidationError, ValueError, AttributeError, TypeError) as e:
+        raise AnswerLostError(
+            f"Runway's API answered the request to {action} with something unreadable",
+            session_id=session_id,
+            advice=None if action == CREATE else f"Check {wire.ENV_BASE_URL}.",
         ) from e
 
 
-def _refusal(e: runwayml.APIStatusError, action: str, session_id: str | None) -> APIError:
-    """Name the cause of an error answer."""
-    status, text = e.status_code, _error_text(e.body)
-    kind: type[APIError]
-    match status:
-        case 401 | 403:
-            kind, what = KeyRefusedError, "the API key was refused"
-        case 402:
-            kind, what = CreditsError, "the organization has no credits left"
-        case 400 if "credits" in text:
-            kind, what = CreditsError, "the organization has no credits left"
-        case 404 if session_id is None:
-            kind, what = UnknownAvatarError, "the avatar does not exist for this API key"
-        case 429:
-            kind, what = ConcurrencyError, "too many sessions or requests at once"
-        case 400 | 422:
-            kind, what = FieldRefusedError, _refused_field(e.body, text)
-        case _ if status >= 500:
-            kind, what = VendorFaultError, "Runway failed"
-        case _:
-            kind, what = APIError, "the request was refused"
-    error = kind(
-        f"Runway's API would not {action}, {what} (HTTP {status})",
-        status_code=status,
-        session_id=session_id,
-        advice=_field_advice(what) if kind is FieldRefusedError else None,
-    )
-    return error
-
-
-def _error_text(body: object) -> str:
-    if isinstance(body, dict):
-        return str(body.get("error", ""))
-    return str(body or "")
-
-
-def _refused_field(body: object, text: str) -> str:
-    """Say which field was refused; both forms of body seen in the wild are read."""
-    names: list[str] = []
-    issues = body.get("issues") if isinstance(body, dict) else None
-    for issue in issues if isinstance(issues, list) else []:
-        if isinstance(issue, dict):
-            path = [str(part) for part in issue.get("path") or []]
-            keys = [str(key) for key in issue.get("keys") or []]
-            names += [".".join([*path, key]) for key in keys] or [".".join(path)]
-    if not names and (match := re.search(r"Unrecognized keys?:?\s*\"?(\w+)", text)):
-        names = [match[1]]
-    named = ", ".join(f"`{name}`" for name in names if name)
-    # The bare word, not "key: word": Pipecat's redaction masks what follows such a colon.
-    return f"it refused the field {named}" if named else "it refused the request's body"
-
-
-def _field_advice(what: str) -> str:
-    hint = (
-        "This account or API version may not have own-room sessions yet. "
-        if "`integration" in what
-        else ""
-    )
-    return (
-        f"{hint}Sent with runwayml {runwayml.__version__}; upgrade it and pipecat-runway, "
-        "or check the value."
-    )
+def _retry_after(headers: httpx.Headers) -> float | None:
+    """Read ``Retry-After``: seconds, or a date."""
+    given = headers.get("retry-after", "")
+    try:
+        seconds = float(given)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(given).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return seconds if 0 <= seconds < float("inf") else None

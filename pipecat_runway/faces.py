@@ -479,7 +479,7 @@ class Faces:
         if await self._recovers(old):
             return
         while self._is(Presence.AWAY):
-            await asyncio.sleep(renewal.pause(attempt) if attempt else 0)
+            await asyncio.sleep(renewal.pause(attempt))
             attempt += 1
             if time.monotonic() - self.began_at > self._options.max_call_duration:
                 return

@@ -11,6 +11,7 @@ import datetime
 import math
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
 from enum import Enum, auto
 from typing import Any, Protocol
@@ -20,7 +21,7 @@ from livekit import api, rtc
 from livekit.rtc.participant import PublishDataError
 from loguru import logger
 
-from pipecat_runway import wire
+from pipecat_runway import roomfacts, wire
 from pipecat_runway.errors import (
     ConfigError,
     RoomCredentialsError,
@@ -138,6 +139,7 @@ class AvatarRoom:
     Attributes:
         name: The room's name.
         identity: Our own identity in it.
+        calls: How often each of our RPC methods was called.
     """
 
     def __init__(
@@ -145,6 +147,7 @@ class AvatarRoom:
     ) -> None:
         self.name = ROOM_PREFIX + uuid.uuid4().hex
         self.identity = AGENT_IDENTITY
+        self.calls: Counter[str] = Counter()
         self._url, self._api_key, self._api_secret = url, api_key, api_secret
         self._sample_rate = sample_rate
         self._listener = listener
@@ -333,6 +336,16 @@ class AvatarRoom:
                 wire.END_CALL, reliable=True, destination_identities=[identity]
             )
 
+    # -- what can be said of it ---------------------------------------------------------------
+
+    async def media_path(self) -> str | None:
+        """Return how media gets through, such as ``"udp, host"``; None if nothing tells yet."""
+        return await roomfacts.media_path(self._room)
+
+    async def tracks(self, identity: str) -> list[roomfacts.TrackFacts]:
+        """Return what is known of the tracks somebody has published."""
+        return await roomfacts.tracks(self._room, identity)
+
     # -- from the avatar ----------------------------------------------------------------------
 
     def _on_participant(self, participant: rtc.RemoteParticipant) -> None:
@@ -430,9 +443,11 @@ class AvatarRoom:
                 hold.look(sound, await _jitter_buffer(picture))
 
     def _on_playback_started(self, _: rtc.RpcInvocationData) -> str:
+        self.calls[wire.RPC_PLAYBACK_STARTED] += 1
         return wire.RPC_OK  # the sound itself tells when
 
     def _on_playback_finished(self, call: rtc.RpcInvocationData) -> str:
+        self.calls[wire.RPC_PLAYBACK_FINISHED] += 1
         try:
             report = wire.PlaybackFinished.parse(call.payload)
         except ValueError as e:

@@ -7,17 +7,20 @@ belongs to one room and is heard under one identity there.
 import asyncio
 import contextlib
 import datetime
+import itertools
+import random
 import time
 from dataclasses import dataclass
 
 from loguru import logger
 
-from pipecat_runway import wire
+from pipecat_runway import retries, wire
 from pipecat_runway.api import RunwayAPI
 from pipecat_runway.errors import (
     AnswerLostError,
     APIError,
     AvatarGoneError,
+    ConcurrencyError,
     NeverJoinedError,
     NoPictureError,
     RoomError,
@@ -30,7 +33,6 @@ from pipecat_runway.room import AvatarRoom
 STATUS_INTERVAL = 1.0  # s between looks at the API while the avatar is awaited (CORE: 1 s)
 TOKEN_SLACK = 60.0  # s the avatar's token outlives the wait for it
 END_CALL_BOUND = 3.0  # s for the avatar to end the session itself, after which it is cancelled
-DELETE_ATTEMPTS = 3
 END_CALL_EVERY = 1.0  # s until it is told once more: what is sent just after a join may be lost
 CONFIRM_INTERVAL = 0.1  # s between looks at the API after the avatar has left
 REACHABLE_BOUND = 2.0  # s after the picture until data is sent, even if nobody said it arrives
@@ -70,9 +72,10 @@ class AvatarSession:
         identity: The avatar's identity in the room.
         character: The `avatar` it was created with.
         room: The room it is in.
-        asked_at: When the create was sent, in s of `time.monotonic()`: it is billed from then on.
+        asked_at: When the create that counts was sent, in s of `time.monotonic()`: it is billed
+            from then on.
         join: What passed from then to the first picture, in s.
-        queued: Set once Runway says that it waits for a free slot.
+        queued: Set once Runway says that there is no free slot yet.
     """
 
     def __init__(
@@ -103,6 +106,8 @@ class AvatarSession:
         self._reachable = asyncio.Event()
         self._left = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
+        self._unwanted = asyncio.Event()
+        self._waits_since: float | None = None  # for a free slot
 
     @property
     def state(self) -> State:
@@ -145,7 +150,8 @@ class AvatarSession:
         """Create the session and wait for the avatar's first picture.
 
         Raises:
-            APIError: Runway refused, or could not be reached.
+            APIError: Runway refused, or could not be reached; or there was no free slot in time.
+            RoomAddressError: Runway takes the room's address for none it can reach.
             NeverJoinedError: The avatar did not come within `ready_timeout`.
             NoPictureError: It came without a picture.
             SessionFailedError: Runway reports FAILED.
@@ -159,7 +165,7 @@ class AvatarSession:
             "agent_identity": self.room.identity,
         }
         self._state = step(self._state, Event.CREATE)
-        self.asked_at = time.monotonic()
+        self.asked_at = began = time.monotonic()
         self._creating = asyncio.create_task(self._create(integration))
         unanswered: AnswerLostError | None = None
         try:
@@ -173,10 +179,11 @@ class AvatarSession:
         try:
             await asyncio.wait(
                 {watch, ready},
-                timeout=self._ready_timeout,
+                timeout=self._ready_timeout - (self.asked_at - began),
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if self._pictured.is_set():
+                self._note_queue(False)  # it may have come between two looks
                 return
             self.lost()
             if watch.done():
@@ -194,6 +201,11 @@ class AvatarSession:
 
     def _missing(self) -> RunwayError:
         wait = f"within {self._ready_timeout:g} s"
+        if self._waits_since is not None:
+            return ConcurrencyError(
+                f"the session was still waiting for a free slot after {self._ready_timeout:g} s",
+                session_id=self.session_id,
+            )
         if self._joined.is_set():
             return NoPictureError(
                 f"the avatar joined the room but sent no picture {wait}", session_id=self.session_id
@@ -203,21 +215,39 @@ class AvatarSession:
         )
 
     async def _create(self, integration: dict[str, str]) -> None:
-        try:
-            self.session_id = await self._api.create_session(
-                avatar=self.character, integration=integration, max_duration=self._max_duration
-            )
-        except AnswerLostError:
-            self._state = step(self._state, Event.CREATED)
-            raise
-        except APIError as e:
-            # A failing server may have created it all the same; anything else surely has not.
-            failed = e.status_code is not None and e.status_code >= 500
-            self._state = step(self._state, Event.CREATED if failed else Event.REFUSED)
-            raise
+        until = self.asked_at + self._ready_timeout
+        for attempt in itertools.count():
+            self.asked_at = time.monotonic()
+            try:
+                self.session_id = await self._api.create_session(
+                    avatar=self.character, integration=integration, max_duration=self._max_duration
+                )
+                break
+            except AnswerLostError:
+                self._state = step(self._state, Event.CREATED)
+                raise
+            except RunwayError as e:
+                if await self._may_ask_again(e, attempt, until):
+                    continue
+                # A failing server may have created it all the same; anything else surely has not.
+                failed = e.status_code is not None and e.status_code >= 500
+                self._state = step(self._state, Event.CREATED if failed else Event.REFUSED)
+                raise
         self._state = step(self._state, Event.CREATED)
         self._billed_from = self.asked_at
         logger.info(f"Runway session {self.session_id} created, the avatar is awaited")
+
+    async def _may_ask_again(self, error: RunwayError, attempt: int, until: float) -> bool:
+        """Wait as long as it takes until the create may be sent again; return whether to."""
+        pause = retries.pause(error, attempt, random.random())
+        if not retries.may_create_again(error, attempt) or time.monotonic() + pause > until:
+            return False
+        if isinstance(error, ConcurrencyError):
+            self.queued.set()
+        logger.info(f"no Runway session yet, it is asked for again in {pause:.1f} s: {error}")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._unwanted.wait(), pause)
+        return not self._unwanted.is_set()
 
     async def _watch_status(self) -> None:
         """Return only by raising, when Runway reports an end before the avatar came."""
@@ -234,8 +264,7 @@ class AvatarSession:
             except APIError as e:
                 logger.debug(f"could not read the status: {e}")
                 continue
-            if status.queued:
-                self.queued.set()
+            self._note_queue(status.queued)
             if status.name == wire.FAILED_STATUS:
                 raise SessionFailedError(
                     f"Runway reports the session as FAILED ({status.failure})",
@@ -269,6 +298,15 @@ class AvatarSession:
         self._counted = until
         return Usage(creates, until - since)
 
+    def _note_queue(self, queued: bool) -> None:
+        if queued and self._waits_since is None:
+            self._waits_since = time.monotonic()
+            self.queued.set()
+            logger.info(f"Runway session {self.session_id} waits for a free slot")
+        elif not queued and self._waits_since is not None:
+            waited, self._waits_since = time.monotonic() - self._waits_since, None
+            logger.info(f"Runway session {self.session_id} has a slot after {waited:.0f} s")
+
     # -- ending -------------------------------------------------------------------------------
 
     async def end(self) -> None:
@@ -281,6 +319,7 @@ class AvatarSession:
         await asyncio.shield(self._ending)
 
     async def _end(self) -> None:
+        self._unwanted.set()
         if self._creating is not None and not self._creating.done():
             await asyncio.wait({self._creating}, timeout=ANSWER_BOUND)
             if not self._creating.done():
@@ -325,14 +364,11 @@ class AvatarSession:
                 "a Runway session may exist whose id was never answered; its room is deleted"
             )
             return False
-        for attempt in range(DELETE_ATTEMPTS):
-            try:
-                await self._api.delete_session(self.session_id)
+        try:
+            await self._api.delete_session(self.session_id)
+        except APIError as e:
+            if e.status_code == 404:
                 return True
-            except APIError as e:
-                error = e
-            if error.status_code == 404:
-                return True
-            await asyncio.sleep(0.2 * 2**attempt)
-        logger.error(f"a Runway session could not be ended and may be billed: {error}")
-        return False
+            logger.error(f"a Runway session could not be ended and may be billed: {e}")
+            return False
+        return True

@@ -38,15 +38,7 @@ from runwayml import AsyncRunwayML
 from pipecat_runway import wire
 from pipecat_runway.api import RunwayAPI
 from pipecat_runway.avatar import Avatar
-from pipecat_runway.errors import (
-    APIError,
-    AvatarError,
-    ConfigError,
-    CreditsError,
-    RoomCredentialsError,
-    RoomError,
-    RunwayError,
-)
+from pipecat_runway.errors import ConfigError, RunwayError
 from pipecat_runway.faces import AvatarOptions
 from pipecat_runway.media import Fit, SpeechResampler
 from pipecat_runway.pictures import STAND_IN_EVERY, Pictures, Placeholder
@@ -655,17 +647,5 @@ def _required(name: str, value: str | None, variable: str) -> str:
 
 def _category(error: RunwayError) -> ErrorCategory | None:
     """Return Pipecat's category; None lets Pipecat read it off the HTTP status."""
-    match error:
-        case CreditsError():
-            return ErrorCategory.QUOTA
-        case ConfigError():
-            return ErrorCategory.INVALID_REQUEST
-        case RoomCredentialsError():
-            return ErrorCategory.AUTHENTICATION
-        case APIError() if error.status_code is not None:
-            return None
-        case APIError() | RoomError():
-            return ErrorCategory.CONNECTIVITY
-        case AvatarError():
-            return ErrorCategory.SERVER
-    return ErrorCategory.UNKNOWN
+    category = ErrorCategory(error.category)
+    return category if category is not ErrorCategory.UNKNOWN or not error.status_code else None

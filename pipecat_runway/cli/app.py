@@ -166,6 +166,46 @@ def _fault(
     raise typer.Exit(command.main(switches or [], session, env_file))
 
 
+def _report_name(report: Path | None) -> Path | None:
+    if report is not None:
+        if report.suffix not in (".json", ".md"):
+            raise typer.BadParameter(f"{report} must end in .json or .md.")
+        if not report.absolute().parent.is_dir():
+            raise typer.BadParameter(f"there is no directory {report.absolute().parent}.")
+    return report
+
+
+@app.command("doctor")
+def _doctor(
+    preset: Annotated[str, typer.Option(metavar="ID", help="One of Runway's characters.")] = PRESET,
+    avatar_id: Annotated[
+        str | None, typer.Option(metavar="UUID", help="A character of your own, instead.")
+    ] = None,
+    speak: Annotated[
+        bool,
+        typer.Option("--speak", help="Speak through a real session, for 60 s at most. It costs."),
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", callback=_report_name, help="Write it there: .json, or .md for people."
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before --speak.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say what is wrong with key, account, avatar, LiveKit server, clock or versions."""
+    _prepare(verbose)
+    try:
+        from pipecat_runway.cli import doctor
+    except ModuleNotFoundError as e:
+        raise _missing(e, "simulator") from e
+    character = {"type": "runway-preset", "preset_id": preset}
+    if avatar_id is not None:
+        character = {"type": "custom", "avatar_id": avatar_id}
+    raise typer.Exit(doctor.main(character, speak=speak, report=report, ask=not yes))
+
+
 def _prepare(verbose: bool) -> None:
     """Set the process up before anything heavy is imported."""
     import logging

@@ -11,8 +11,10 @@ What the sources leave unknown is either a knob of :class:`Faults` or assumed he
 import asyncio
 import json
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -107,6 +109,8 @@ class _Api:
         await asyncio.sleep(faults.answer_delay)
         if faults.garbage is not None and faults.garbage_route in (None, route_of(request)):
             response = garbled(response, faults.garbage)
+        date = time.time() + self._runway.faults.clock_offset
+        response.headers[hdrs.DATE] = formatdate(date, usegmt=True)
         lost = request.transport is None or request.transport.is_closing()
         self._runway.requests.append(
             SeenRequest(

@@ -124,6 +124,7 @@ class Faults:
         content_type_status: Status for a body that is not announced as JSON.
         retry_after: Seconds named in a ``Retry-After`` header of every 429 and 503. None sends
             no such header.
+        clock_offset: Seconds by which the ``Date`` of every answer is ahead.
         require_public_livekit: Refuse LiveKit addresses that are private, loopback or not TLS, as
             the real service must.
         avatar_not_ready_status: Status for a create with a custom avatar that is still being
@@ -204,6 +205,7 @@ class Faults:
     json_errors: bool = True
     content_type_status: int = 400
     retry_after: float | None = None
+    clock_offset: float = 0.0
     require_public_livekit: bool = False
     avatar_not_ready_status: int | None = None
     effective_limit: float = 300.0
