@@ -42,10 +42,10 @@ CAUSES: tuple[Cause, ...] = (
     _refusal("too many sessions (429)", "create_status=429", "ConcurrencyError", NOTHING),
     _refusal("unknown avatar (404)", "create_status=404", "UnknownAvatarError"),
     _refusal("refused field (422)", "create_status=422", "FieldRefusedError"),
-    _refusal("own-room mode refused", "allow_integration=no", "FieldRefusedError"),
+    _refusal("own-room mode refused", "allow_integration=no", "OwnRoomRefusedError"),
     _refusal("Runway fails (503)", "create_status=503", "VendorFaultError", NOTHING),
     _refusal("the create's answer is lost", "create_answer_lost=yes", "AnswerLostError", NOTHING),
-    _refusal("queued for ever", "queue_for=inf", "NeverJoinedError", NOTHING),
+    _refusal("queued for ever", "queue_for=inf", "ConcurrencyError", NOTHING),
     Cause(
         name="no second slot",
         switches=("max_sessions=1", "queue_when_full=no"),
@@ -79,6 +79,15 @@ CAUSES: tuple[Cause, ...] = (
     _start("no API at the address", "UnreachableError", base_url="http://127.0.0.1:9"),
     _start("no LiveKit at the address", "RoomUnreachableError", livekit_url="ws://127.0.0.1:9"),
     _start("wrong LiveKit secret", "RoomCredentialsError", livekit_api_secret="s" * 32),
+    Cause(
+        name="the call's limit of 4 s comes",
+        options={"max_call_duration": 4.0},
+        errors=frozenset({"CallLimitError"}),
+        senseless={
+            BEFORE: "a face that is awaited has its own limit",
+            HAND_OVER: "no session follows that would outlast the call",
+        },
+    ),
     # the avatar
     _refusal("it never joins", "never_join=yes", "NeverJoinedError", NOTHING),
     _refusal("it sends no picture", "publish_video=no", "NoPictureError", NOTHING),

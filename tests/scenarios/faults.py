@@ -24,7 +24,7 @@ HIT, AFTER = 32, 8  # marks of 100 ms: of the utterance that is hit, and of thos
 TURN = 18  # of those that are said while one session follows another
 AT_WORD = 1.05  # s of speech, in the middle of a mark
 NOTICE = 2.5  # s in which an idle face's failure may be noticed
-READY = 4.0  # s an avatar is waited for
+READY = 8.0  # s an avatar is waited for
 LIMIT = 10  # s of a session that another one follows
 HAND_OVER = 20.0  # s after which it is not waited for any more
 SOON = 0.5  # s from the notice to the next sound
@@ -247,6 +247,7 @@ class _Scene:
                 by_hand.append(text)
             else:
                 await self._runway.fault(f"{text}@speech:{AT_WORD}", self._own(text, session))
+        self._thrown_at = time.monotonic()
         saying = asyncio.create_task(self._say(HIT))
         if by_hand:
             await session.wait_until(
