@@ -252,6 +252,9 @@ class Nobody:
     def sound(self, identity: str, pcm: bytes) -> None:
         """Nothing is heard."""
 
+    def seen(self, identity: str) -> None:
+        """Nothing is looked at."""
+
     async def picture(self, identity: str, frame: rtc.VideoFrame) -> None:
         """Nothing is seen."""
 

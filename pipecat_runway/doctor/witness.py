@@ -110,6 +110,9 @@ class Witness:
             self.heard.append((time.monotonic(), matching.samples(pcm)))
             self._news.set()
 
+    def seen(self, identity: str) -> None:
+        """The picture itself is looked at."""
+
     async def picture(self, identity: str, frame: rtc.VideoFrame) -> None:
         """A picture."""
         if self._is_ours(identity) and self.session is not None:
