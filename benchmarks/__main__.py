@@ -142,6 +142,16 @@ async def receptionist(runway: RunwaySimulator, options: argparse.Namespace) -> 
     }
 
 
+async def faults(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
+    """Play everything that can go wrong at every moment; all of it makes docs/fault-matrix.md."""
+    from benchmarks import fault_matrix
+
+    played = await fault_matrix.play_all(runway, options.only)
+    if not options.only:
+        fault_matrix.write(played)
+    return fault_matrix.result(played)
+
+
 BENCHMARKS: dict[str, Callable[[RunwaySimulator, argparse.Namespace], Awaitable[Result]]] = {
     "barge-in": barge_in,
     "marked-speech": marked_speech,
@@ -150,6 +160,7 @@ BENCHMARKS: dict[str, Callable[[RunwaySimulator, argparse.Namespace], Awaitable[
     "renewal": renewal,
     "change": change,
     "receptionist": receptionist,
+    "faults": faults,
 }
 
 COUNTS = {
@@ -168,7 +179,7 @@ def main() -> None:
     parser.add_argument("benchmark", choices=BENCHMARKS)
     parser.add_argument("--count", type=int, default=None, help="how many of what is counted")
     parser.add_argument("--seconds", type=int, default=120, help="idle: how long")
-    parser.add_argument("--only", nargs="*", default=[], help="barge-in: only these workers")
+    parser.add_argument("--only", nargs="*", default=[], help="barge-in, faults: only these")
     parser.add_argument("--slots", type=int, default=None, help="renewal: sessions at once")
     options = parser.parse_args()
     options.count = options.count or COUNTS.get(options.benchmark, 1)
