@@ -4,10 +4,11 @@ Everything the client raises is translated here, once, into the errors of
 :mod:`pipecat_runway.errors`.
 """
 
+import asyncio
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,8 @@ from pipecat_runway.errors import (
 
 CONNECT_ATTEMPTS = 3  # for a create: only a connection that never came about is tried again
 REQUEST_TIMEOUT = httpx.Timeout(30.0, connect=5.0)  # s; a create answers in about a second
+ANSWER_BYTES = 64 * 1024  # of an answer that are read; Runway's have a few hundred
+FIELDS_NAMED = 5  # of those a refusal lists
 
 
 class _NoRequestBodies(logging.Filter):
@@ -41,6 +44,30 @@ class _NoRequestBodies(logging.Filter):
 
 
 logging.getLogger("runwayml._base_client").addFilter(_NoRequestBodies())
+
+
+class _Bounded(httpx.AsyncByteStream):
+    """An answer's body, which breaks off where it gets too long."""
+
+    def __init__(self, body: httpx.AsyncByteStream) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        read = 0
+        async for piece in self._body:
+            read += len(piece)
+            if read > ANSWER_BYTES:
+                raise httpx.ReadError("the answer is too long")
+            yield piece
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
+
+
+async def _bound_body(answer: httpx.Response) -> None:
+    """Keep an answer without end out of memory."""
+    assert isinstance(answer.stream, httpx.AsyncByteStream)
+    answer.stream = _Bounded(answer.stream)
 
 
 @dataclass(frozen=True)
@@ -85,10 +112,19 @@ class RunwayAPI:
                     advice=f"Pass api_key or set {wire.ENV_API_SECRET}.",
                 )
             client = self._own = AsyncRunwayML(
-                api_key=api_key, base_url=base_url or wire.BASE_URL, timeout=REQUEST_TIMEOUT
+                api_key=api_key,
+                base_url=base_url or wire.BASE_URL,
+                timeout=REQUEST_TIMEOUT,
+                # A redirect would take the room's token elsewhere; Runway sends none.
+                http_client=runwayml.DefaultAsyncHttpxClient(
+                    follow_redirects=False, event_hooks={"response": [_bound_body]}
+                ),
             )
         # A create that is sent twice can bill twice, and no idempotency header exists.
         self._client = client.with_options(max_retries=0)
+        timeout = self._client.timeout
+        # A body may come drop by drop: a request as a whole may take as long as one read.
+        self._bound = timeout.read if isinstance(timeout, httpx.Timeout) else timeout
 
     @property
     def host(self) -> str:
@@ -123,9 +159,8 @@ class RunwayAPI:
             body["max_duration"] = max_duration
         for attempt in range(1, CONNECT_ATTEMPTS + 1):
             try:
-                with _translated("create a session"):
-                    answer = await self._client.realtime_sessions.create(**body)
-                    return str(answer.id)
+                async with self._asking("create a session"):
+                    return _session_id(await self._client.realtime_sessions.create(**body))
             except UnreachableError:
                 if attempt == CONNECT_ATTEMPTS:
                     raise
@@ -137,13 +172,8 @@ class RunwayAPI:
         Raises:
             APIError: Runway refused, or could not be reached.
         """
-        with _translated("read the session", session_id):
-            answer = await self._client.realtime_sessions.retrieve(session_id)
-        return SessionStatus(
-            answer.status,
-            getattr(answer, "failure_code", None),
-            bool(getattr(answer, "queued", False)),
-        )
+        async with self._asking("read the session", session_id):
+            return _status(await self._client.realtime_sessions.retrieve(session_id))
 
     async def delete_session(self, session_id: str) -> None:
         """Cancel a session.
@@ -151,13 +181,45 @@ class RunwayAPI:
         Raises:
             APIError: Runway refused, or could not be reached.
         """
-        with _translated("end the session", session_id):
+        async with self._asking("end the session", session_id):
             await self._client.realtime_sessions.delete(session_id)
 
     async def close(self) -> None:
         """Close the client, if it is ours."""
         if self._own is not None:
             await self._own.close()
+
+    @asynccontextmanager
+    async def _asking(self, action: str, session_id: str | None = None) -> AsyncIterator[None]:
+        """Bound a request, and name the cause of whatever goes wrong with it."""
+        with _translated(action, session_id):
+            async with asyncio.timeout(self._bound):
+                yield
+
+
+def _session_id(answer: object) -> str:
+    """Read the answer to a create; the client hands on whatever came.
+
+    Raises:
+        ValueError: It is none.
+    """
+    value = getattr(answer, "id", None)
+    if not isinstance(value, str) or not wire.SESSION_ID.fullmatch(value):
+        raise ValueError("no session id")
+    return value
+
+
+def _status(answer: object) -> SessionStatus:
+    """Read what was answered of a session; the client hands on whatever came.
+
+    Raises:
+        ValueError: It is no status.
+    """
+    name = wire.named(getattr(answer, "status", None))
+    if name is None:
+        raise ValueError("no status")
+    failure = wire.named(getattr(answer, "failure_code", None))
+    return SessionStatus(name, failure, getattr(answer, "queued", None) is True)
 
 
 @contextmanager
@@ -166,23 +228,28 @@ def _translated(action: str, session_id: str | None = None) -> Iterator[None]:
         yield
     except runwayml.APIStatusError as e:
         raise _refusal(e, action, session_id) from e
-    except runwayml.APIResponseValidationError as e:
-        raise AnswerLostError(
-            f"Runway's API answered the request to {action} with something unreadable",
-            status_code=e.status_code,
-            session_id=session_id,
-        ) from e
     except runwayml.APIConnectionError as e:
         if isinstance(e.__cause__, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
             raise UnreachableError(
                 f"Runway's API could not be reached to {action} ({type(e.__cause__).__name__})",
                 session_id=session_id,
             ) from e
-        raise AnswerLostError(
-            f"Runway's API did not answer the request to {action} ({type(e.__cause__).__name__})",
-            session_id=session_id,
-            advice=None if session_id is None else "The request can be repeated.",
+        what = f"did not answer the request to {action} ({type(e.__cause__).__name__})"
+        raise _lost(what, session_id) from e
+    except TimeoutError as e:
+        raise _lost(f"did not come to the end of its answer to {action}", session_id) from e
+    except Exception as e:  # whatever the client makes of an answer that is none
+        raise _lost(
+            f"answered the request to {action} with something unreadable", session_id
         ) from e
+
+
+def _lost(what: str, session_id: str | None) -> AnswerLostError:
+    return AnswerLostError(
+        f"Runway's API {what}",
+        session_id=session_id,
+        advice=None if session_id is None else "The request can be repeated.",
+    )
 
 
 def _refusal(e: runwayml.APIStatusError, action: str, session_id: str | None) -> APIError:
@@ -204,6 +271,8 @@ def _refusal(e: runwayml.APIStatusError, action: str, session_id: str | None) ->
             kind, what = FieldRefusedError, _refused_field(e.body, text)
         case _ if status >= 500:
             kind, what = VendorFaultError, "Runway failed"
+        case _ if status < 400:
+            kind, what = APIError, "what answers there points elsewhere"
         case _:
             kind, what = APIError, "the request was refused"
     error = kind(
@@ -216,9 +285,8 @@ def _refusal(e: runwayml.APIStatusError, action: str, session_id: str | None) ->
 
 
 def _error_text(body: object) -> str:
-    if isinstance(body, dict):
-        return str(body.get("error", ""))
-    return str(body or "")
+    text = body.get("error") if isinstance(body, dict) else body
+    return text if isinstance(text, str) else ""
 
 
 def _refused_field(body: object, text: str) -> str:
@@ -227,14 +295,20 @@ def _refused_field(body: object, text: str) -> str:
     issues = body.get("issues") if isinstance(body, dict) else None
     for issue in issues if isinstance(issues, list) else []:
         if isinstance(issue, dict):
-            path = [str(part) for part in issue.get("path") or []]
-            keys = [str(key) for key in issue.get("keys") or []]
+            path, keys = _names(issue.get("path")), _names(issue.get("keys"))
             names += [".".join([*path, key]) for key in keys] or [".".join(path)]
-    if not names and (match := re.search(r"Unrecognized keys?:?\s*\"?(\w+)", text)):
+    if not names and (match := re.search(r"Unrecognized keys?:?\s*\"?(\w{1,64})", text)):
         names = [match[1]]
-    named = ", ".join(f"`{name}`" for name in names if name)
+    named = ", ".join(f"`{name}`" for name in [name for name in names if name][:FIELDS_NAMED])
     # The bare word, not "key: word": Pipecat's redaction masks what follows such a colon.
     return f"it refused the field {named}" if named else "it refused the request's body"
+
+
+def _names(parts: object) -> list[str]:
+    """Return the names in a list from an answer, as far as they can be repeated."""
+    listed = parts[:FIELDS_NAMED] if isinstance(parts, list) else []
+    words = [str(part) for part in listed if isinstance(part, str | int)]
+    return [word for word in words if wire.named(word)]
 
 
 def _field_advice(what: str) -> str:

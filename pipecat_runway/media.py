@@ -78,9 +78,9 @@ def wanted_size(native: tuple[int, int], width: int | None, height: int | None) 
     if width and height:
         return width, height
     if width:
-        return width, round(width * native[1] / native[0])
+        return width, max(1, round(width * native[1] / native[0]))
     if height:
-        return round(height * native[0] / native[1]), height
+        return max(1, round(height * native[0] / native[1])), height
     return native
 
 
