@@ -218,7 +218,9 @@ def _status(answer: object) -> SessionStatus:
     name = wire.named(getattr(answer, "status", None))
     if name is None:
         raise ValueError("no status")
-    failure = wire.named(getattr(answer, "failure_code", None))
+    # Under its own spelling where the client did not recognise the answer as that of a failure.
+    code = getattr(answer, "failure_code", None) or getattr(answer, "failureCode", None)
+    failure = wire.named(code)
     return SessionStatus(name, failure, getattr(answer, "queued", None) is True)
 
 

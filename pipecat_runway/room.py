@@ -445,8 +445,9 @@ class AvatarRoom:
 
 
 def _reason_name(reason: rtc.DisconnectReason.ValueType | None) -> str:
-    known = reason is not None and reason in rtc.DisconnectReason.values()
-    return rtc.DisconnectReason.Name(reason) if known else "unknown"
+    if reason is None or reason not in rtc.DisconnectReason.values():
+        return "unknown"
+    return rtc.DisconnectReason.Name(reason)
 
 
 async def _jitter_buffer(track: rtc.Track) -> JitterBuffer:

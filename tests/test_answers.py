@@ -15,9 +15,19 @@ from runwayml import AsyncRunwayML
 
 from pipecat_runway import wire
 from pipecat_runway.api import RunwayAPI, SessionStatus
-from pipecat_runway.errors import AnswerLostError, APIError, FieldRefusedError, RunwayError
+from pipecat_runway.errors import (
+    AnswerLostError,
+    APIError,
+    FieldRefusedError,
+    NeverJoinedError,
+    RunwayError,
+)
+from pipecat_runway.lifecycle import State
+from pipecat_runway.room import AvatarRoom
+from pipecat_runway.session import STATUS_INTERVAL, AvatarSession
 from pipecat_runway.simulator import RunwaySimulator
 from tests.kit.answers import RawServer, http, raw_server
+from tests.kit.guests import Ears
 from tests.kit.marks import compare, marked_speech, numbers
 from tests.kit.pipeline import running, tts_utterance
 
@@ -289,3 +299,65 @@ async def test_a_bot_goes_on_by_voice_whatever_a_create_answers(
     assert isinstance(error.exception, AnswerLostError)
     assert compare(numbers(0, 4), run.tape.speech_pcm("u").marks()).clean
     assert 1 == len(raw.requests)
+
+
+STATUSES = {
+    "a page": b"<html>",
+    "null": b"null",
+    "a list": b'{"status": ["FAILED"]}',
+    "an object": b'{"status": {"FAILED": true}, "queued": "yes"}',
+    "an unknown word": b'{"status": "THINKING"}',
+    "lines": b'{"status": "FAILED\\nERROR key=1", "failureCode": "x"}',
+}
+
+
+async def test_a_session_is_ended_whatever_its_status_is_said_to_be() -> None:
+    """The avatar is awaited on, and in the end the session is cancelled and that is confirmed."""
+
+    async def hold(status: bytes) -> None:
+        async with raw_server() as raw:
+
+            async def answer(writer: asyncio.StreamWriter) -> None:
+                created = json.dumps({"id": SESSION}).encode()
+                method = raw.requests[-1].partition(" ")[0]
+                writer.write(http({"POST": created, "GET": status}.get(method, b"")))
+
+            raw.answer = answer
+            api = RunwayAPI(api_key=KEY, base_url=raw.base_url)
+            session = AvatarSession(
+                api=api,
+                room=AvatarRoom(
+                    url="ws://127.0.0.1:1",
+                    api_key="key",
+                    api_secret="s" * 32,
+                    sample_rate=RATE,
+                    listener=Ears(),
+                ),
+                avatar=AVATAR,
+                identity="avatar",
+                livekit_url="wss://example.com",
+                max_duration=None,
+                ready_timeout=STATUS_INTERVAL + 0.5,
+            )
+            with pytest.raises(NeverJoinedError):
+                await session.start()
+            assert not session.queued.is_set()
+            await session.end()
+            await api.close()
+        assert State.ENDED is session.state
+        methods = [line.partition(" ")[0] for line in raw.requests]
+        assert ["POST", "GET", "DELETE"] == methods
+
+    await asyncio.gather(*(hold(status) for status in STATUSES.values()))
+
+
+async def test_a_failure_is_told_without_what_is_no_code(
+    raw: RawServer, runway_api: RunwayAPI
+) -> None:
+    """A failure code is a short word; anything else in its place is left out."""
+    for code in ("x" * 9_000, "INTERNAL\nkey=1", ["INTERNAL"], None):
+        raw.answer = http(json.dumps({"status": "FAILED", "failureCode": code}).encode())
+        assert SessionStatus("FAILED", None, False) == await runway_api.session_status(SESSION)
+    raw.answer = http(b'{"status": "FAILED", "failureCode": "INTERNAL.BAD_OUTPUT.CODE01"}')
+    known = await runway_api.session_status(SESSION)
+    assert SessionStatus("FAILED", "INTERNAL.BAD_OUTPUT.CODE01", False) == known

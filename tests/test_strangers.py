@@ -5,11 +5,9 @@ import datetime
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from livekit import rtc
 from pipecat.frames.frames import TTSAudioRawFrame, TTSStoppedFrame
 
 from pipecat_runway import wire
@@ -18,7 +16,7 @@ from pipecat_runway.room import AGENT_IDENTITY, AvatarRoom
 from pipecat_runway.simulator import LiveKitServer, RunwaySimulator
 from tests.kit.answers import http, raw_server
 from tests.kit.content import compare_content
-from tests.kit.guests import Guest, guest, token_for
+from tests.kit.guests import Ears, Guest, guest, token_for
 from tests.kit.marks import marked_speech, numbers, read_marks
 from tests.kit.pipeline import bracket_faults, recording_of, running, tts_utterance
 
@@ -40,44 +38,6 @@ MALFORMED = [
     '{"playback_position": 1.0}',
     "\U0001f600" * 100,
 ]
-
-
-@dataclass
-class Ears:
-    """A listener that writes down what it is told."""
-
-    told: list[tuple[Any, ...]] = field(default_factory=list)
-    sounds: dict[str, list[bytes]] = field(default_factory=dict)
-    pictures: set[str] = field(default_factory=set)
-    lost: list[str] = field(default_factory=list)
-
-    def avatar_joined(self, identity: str) -> None:
-        self.told.append(("joined", identity))
-
-    def avatar_reachable(self, identity: str) -> None:
-        self.told.append(("reachable", identity))
-
-    def avatar_left(self, identity: str, reason: str) -> None:
-        self.told.append(("left", identity, reason))
-
-    def sound(self, identity: str, pcm: bytes) -> None:
-        self.sounds.setdefault(identity, []).append(pcm)
-
-    async def picture(self, identity: str, frame: rtc.VideoFrame) -> None:
-        self.pictures.add(identity)
-
-    def playback_finished(self, identity: str, report: wire.PlaybackFinished) -> None:
-        self.told.append(("finished", identity, report))
-
-    def room_lost(self, reason: str) -> None:
-        self.lost.append(reason)
-
-    async def hear(self, identity: str, more: int = 20) -> None:
-        """Wait for so many more pieces of sound."""
-        wanted = len(self.sounds.get(identity, [])) + more
-        async with asyncio.timeout(10):
-            while len(self.sounds.get(identity, [])) < wanted:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

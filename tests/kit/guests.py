@@ -3,14 +3,56 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from livekit import api, rtc
+
+from pipecat_runway import wire
 
 from .marks import marked_speech
 
 RATE = 48_000
 FRAME_MS = 10
+
+
+@dataclass
+class Ears:
+    """A listener that writes down what it is told."""
+
+    told: list[tuple[Any, ...]] = field(default_factory=list)
+    sounds: dict[str, list[bytes]] = field(default_factory=dict)
+    pictures: set[str] = field(default_factory=set)
+    lost: list[str] = field(default_factory=list)
+
+    def avatar_joined(self, identity: str) -> None:
+        self.told.append(("joined", identity))
+
+    def avatar_reachable(self, identity: str) -> None:
+        self.told.append(("reachable", identity))
+
+    def avatar_left(self, identity: str, reason: str) -> None:
+        self.told.append(("left", identity, reason))
+
+    def sound(self, identity: str, pcm: bytes) -> None:
+        self.sounds.setdefault(identity, []).append(pcm)
+
+    async def picture(self, identity: str, frame: rtc.VideoFrame) -> None:
+        self.pictures.add(identity)
+
+    def playback_finished(self, identity: str, report: wire.PlaybackFinished) -> None:
+        self.told.append(("finished", identity, report))
+
+    def room_lost(self, reason: str) -> None:
+        self.lost.append(reason)
+
+    async def hear(self, identity: str, more: int = 20) -> None:
+        """Wait for so many more pieces of sound."""
+        wanted = len(self.sounds.get(identity, [])) + more
+        async with asyncio.timeout(10):
+            while len(self.sounds.get(identity, [])) < wanted:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
 
 
 class Guest:
