@@ -16,7 +16,9 @@ from pipecat.frames.frames import BotSpeakingFrame
 from pipecat_runway.simulator import ClearAnswer, Faults, RunwaySimulator
 from tests.conftest import STRICT, service_for
 from tests.kit.pipeline import Tape, running
+from tests.kit.simulator_process import simulator_process
 from tests.kit.transport import LoopbackTransport
+from tests.scenarios import soak as soaking
 from tests.scenarios.barge_in import barge_ins
 from tests.scenarios.marked import Shape, shapes, speak_all
 from tests.scenarios.renewals import Report as Renewals
@@ -152,6 +154,44 @@ async def faults(runway: RunwaySimulator, options: argparse.Namespace) -> Result
     return fault_matrix.result(played)
 
 
+async def soak(options: argparse.Namespace) -> Result:
+    """Count what session after session, and ten at once, leave behind in this process."""
+    warm_up = options.count // 4
+    wanted = options.only or ["service"]
+    result: Result = {}
+
+    def told(number: int, sizes: soaking.Sizes) -> None:
+        if number % 10 == 9:
+            print(number + 1, json.dumps(asdict(sizes)), file=sys.stderr, flush=True)
+
+    async with simulator_process(width=160, height=96, fps=8, effective_limit=3600) as runway:
+        sessions: dict[str, Callable[[], Awaitable[str]]] = {
+            "service": lambda: soaking.speaking(service_for(runway)),
+            "livekit": lambda: soaking.livekit_alone(runway),
+            "pipecat": soaking.pipeline_alone,
+        }
+        for name in wanted:
+            report = await soaking.one_after_another(sessions[name], options.count, told)
+            result[name] = {
+                "sessions": options.count,
+                "of them for warming up": warm_up,
+                "wrong": report.wrong,
+                "memory, MB a session": asdict(report.growth(warm_up)),
+                "memory, MB, after warming up and at the end": [
+                    round(report.sizes[n].memory / soaking.MB, 1) for n in (warm_up, -1)
+                ],
+                "more than while warming up, before and after": report.grown(warm_up),
+                "at the end": asdict(report.sizes[-1]),
+                "longest, s": round(max(report.seconds), 1),
+            }
+            print(name, json.dumps(result[name]), flush=True)
+        if "service" in wanted:
+            wrong = await soaking.at_once(lambda: service_for(runway), 10)
+            heard = sum(not each for each in wrong)
+            result["ten at once"] = {"heard": heard, "wrong": [each for each in wrong if each]}
+    return result
+
+
 BENCHMARKS: dict[str, Callable[[RunwaySimulator, argparse.Namespace], Awaitable[Result]]] = {
     "barge-in": barge_in,
     "marked-speech": marked_speech,
@@ -162,6 +202,8 @@ BENCHMARKS: dict[str, Callable[[RunwaySimulator, argparse.Namespace], Awaitable[
     "receptionist": receptionist,
     "faults": faults,
 }
+# With the simulator in a process of its own.
+APART: dict[str, Callable[[argparse.Namespace], Awaitable[Result]]] = {"soak": soak}
 
 COUNTS = {
     "barge-in": 100,
@@ -170,16 +212,23 @@ COUNTS = {
     "renewal": 50,
     "change": 20,
     "receptionist": 10,
+    "soak": 200,
 }
 
 
 def main() -> None:
     """Run one benchmark and print its report as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("benchmark", choices=BENCHMARKS)
+    parser.add_argument("benchmark", choices=[*BENCHMARKS, *APART])
     parser.add_argument("--count", type=int, default=None, help="how many of what is counted")
     parser.add_argument("--seconds", type=int, default=120, help="idle: how long")
-    parser.add_argument("--only", nargs="*", default=[], help="barge-in, faults: only these")
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        default=[],
+        help="barge-in: only these workers; faults: only these; "
+        "soak: service, or for comparison livekit and pipecat",
+    )
     parser.add_argument("--slots", type=int, default=None, help="renewal: sessions at once")
     options = parser.parse_args()
     options.count = options.count or COUNTS.get(options.benchmark, 1)
@@ -187,6 +236,8 @@ def main() -> None:
     logger.add(sys.stderr, level="WARNING")
 
     async def run() -> Result:
+        if options.benchmark in APART:
+            return await APART[options.benchmark](options)
         async with RunwaySimulator(faults=Faults(), keep_audio=True) as runway:
             return await BENCHMARKS[options.benchmark](runway, options)
 

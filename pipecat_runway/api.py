@@ -10,8 +10,8 @@ import itertools
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -38,7 +38,7 @@ NEVER_SENT = (
     httpx.PoolTimeout,
     httpx.UnsupportedProtocol,
 )
-LONGEST_TEXT = 200  # characters of an id or a status; nothing that long is one
+ANSWER_BYTES = 64 * 1024  # of an answer that are read; Runway's have a few hundred
 
 _Answer = TypeVar("_Answer")
 
@@ -51,6 +51,30 @@ class _NoRequestBodies(logging.Filter):
 
 
 logging.getLogger("runwayml._base_client").addFilter(_NoRequestBodies())
+
+
+class _Bounded(httpx.AsyncByteStream):
+    """An answer's body, which breaks off where it gets too long."""
+
+    def __init__(self, body: httpx.AsyncByteStream) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        read = 0
+        async for piece in self._body:
+            read += len(piece)
+            if read > ANSWER_BYTES:
+                raise httpx.ReadError("the answer is too long")
+            yield piece
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
+
+
+async def _bound_body(answer: httpx.Response) -> None:
+    """Keep an answer without end out of memory."""
+    assert isinstance(answer.stream, httpx.AsyncByteStream)
+    answer.stream = _Bounded(answer.stream)
 
 
 @dataclass(frozen=True)
@@ -134,7 +158,13 @@ class RunwayAPI:
                 )
             try:
                 client = self._own = AsyncRunwayML(
-                    api_key=api_key, base_url=base_url or wire.BASE_URL, timeout=REQUEST_TIMEOUT
+                    api_key=api_key,
+                    base_url=base_url or wire.BASE_URL,
+                    timeout=REQUEST_TIMEOUT,
+                    # A redirect would take the room's token elsewhere; Runway sends none.
+                    http_client=runwayml.DefaultAsyncHttpxClient(
+                        follow_redirects=False, event_hooks={"response": [_bound_body]}
+                    ),
                 )
             except httpx.InvalidURL as e:
                 raise ConfigError(
@@ -142,6 +172,9 @@ class RunwayAPI:
                 ) from e
         # A create that is sent twice can bill twice, and no idempotency header exists.
         self._client = client.with_options(max_retries=0)
+        timeout = self._client.timeout
+        # A body may come drop by drop: a request as a whole may take as long as one read.
+        self._bound = timeout.read if isinstance(timeout, httpx.Timeout) else timeout
 
     @property
     def host(self) -> str:
@@ -175,9 +208,8 @@ class RunwayAPI:
         body: dict[str, Any] = {"model": wire.MODEL, "avatar": avatar, "integration": integration}
         if max_duration is not None:
             body["max_duration"] = max_duration
-        with _translated(CREATE, missing=UnknownAvatarError):
-            answer = await self._client.realtime_sessions.create(**body)
-            return _text(answer, "id")
+        async with self._asking(CREATE, missing=UnknownAvatarError):
+            return _session_id(await self._client.realtime_sessions.create(**body))
 
     async def session_status(self, session_id: str) -> SessionStatus:
         """Return a session's status.
@@ -187,15 +219,8 @@ class RunwayAPI:
         """
 
         async def read() -> SessionStatus:
-            with _translated("read the session", session_id):
-                answer = await self._client.realtime_sessions.retrieve(session_id)
-                return SessionStatus(
-                    _text(answer, "status"),
-                    getattr(answer, "failure_code", None),
-                    bool(getattr(answer, "queued", False)),
-                    getattr(answer, "duration", None),
-                    tuple(sorted(answer.model_dump(by_alias=True, exclude_unset=True))),
-                )
+            async with self._asking("read the session", session_id):
+                return _status(await self._client.realtime_sessions.retrieve(session_id))
 
         return await _repeated(read)
 
@@ -207,7 +232,7 @@ class RunwayAPI:
         """
 
         async def delete() -> None:
-            with _translated("end the session", session_id):
+            async with self._asking("end the session", session_id):
                 await self._client.realtime_sessions.delete(session_id)
 
         await _repeated(delete)
@@ -220,7 +245,7 @@ class RunwayAPI:
         """
 
         async def read() -> Account:
-            with _translated("read the account"):
+            async with self._asking("read the account"):
                 answer = await self._client.organization.retrieve()
                 limits = answer.tier.models.get(wire.MODEL)
                 used = answer.usage.models.get(wire.MODEL)
@@ -243,8 +268,8 @@ class RunwayAPI:
         """
 
         async def read() -> str:
-            with _translated("read the avatar", missing=UnknownAvatarError):
-                return _text(await self._client.avatars.retrieve(avatar_id), "status")
+            async with self._asking("read the avatar", missing=UnknownAvatarError):
+                return _status(await self._client.avatars.retrieve(avatar_id)).name
 
         return await _repeated(read)
 
@@ -264,7 +289,7 @@ class RunwayAPI:
         headers: dict[str, Any] = {"Authorization": f"Bearer {key}"} if key else {}
         if not with_version:
             headers[wire.VERSION_HEADER] = runwayml.Omit()
-        with _translated("look at it"):
+        async with self._asking("look at it"):
             try:
                 answer = await self._client.get(
                     path, cast_to=httpx.Response, options={"headers": headers}
@@ -277,6 +302,15 @@ class RunwayAPI:
         """Close the client, if it is ours."""
         if self._own is not None:
             await self._own.close()
+
+    @asynccontextmanager
+    async def _asking(
+        self, action: str, session_id: str | None = None, missing: type[APIError] = APIError
+    ) -> AsyncIterator[None]:
+        """Bound a request, and name the cause of whatever goes wrong with it."""
+        with _translated(action, session_id, missing):
+            async with asyncio.timeout(self._bound):
+                yield
 
 
 async def _repeated(request: Callable[[], Awaitable[_Answer]]) -> _Answer:
@@ -293,16 +327,42 @@ async def _repeated(request: Callable[[], Awaitable[_Answer]]) -> _Answer:
     raise AssertionError("unreachable")
 
 
-def _text(answer: object, name: str) -> str:
-    """Return a field of an answer that the rest depends on.
+def _session_id(answer: object) -> str:
+    """Read the answer to a create; the client hands on whatever came.
 
     Raises:
-        ValueError: It is not there, or nothing that could be one.
+        ValueError: It is none.
     """
-    value = getattr(answer, name, None)
-    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_TEXT:
-        raise ValueError(f"no {name} was answered")
+    value = getattr(answer, "id", None)
+    if not isinstance(value, str) or not wire.SESSION_ID.fullmatch(value):
+        raise ValueError("no session id")
     return value
+
+
+def _status(answer: object) -> SessionStatus:
+    """Read what was answered of a session; the client hands on whatever came.
+
+    Raises:
+        ValueError: It is no status.
+    """
+    name = wire.named(getattr(answer, "status", None))
+    if name is None:
+        raise ValueError("no status")
+    # Under its own spelling where the client did not recognise the answer as that of a failure.
+    code = getattr(answer, "failure_code", None) or getattr(answer, "failureCode", None)
+    failure = wire.named(code)
+    duration = getattr(answer, "duration", None)
+    return SessionStatus(
+        name,
+        failure,
+        getattr(answer, "queued", None) is True,
+        duration if isinstance(duration, int) else None,
+        tuple(sorted(filter(wire.named, _fields(answer)))),
+    )
+
+
+def _fields(answer: object) -> Iterable[str]:
+    return answer.to_dict() if isinstance(answer, runwayml.BaseModel) else ()
 
 
 def _limit(value: int | None) -> int | None:
@@ -310,9 +370,7 @@ def _limit(value: int | None) -> int | None:
 
 
 @contextmanager
-def _translated(
-    action: str, session_id: str | None = None, missing: type[APIError] = APIError
-) -> Iterator[None]:
+def _translated(action: str, session_id: str | None, missing: type[APIError]) -> Iterator[None]:
     try:
         yield
     except runwayml.APIStatusError as e:
@@ -336,8 +394,13 @@ def _translated(
             session_id=session_id,
             advice=None if action == CREATE else "The request can be repeated.",
         ) from e
-    # What is no JSON, or not of the form that was promised, the client notices only in part.
-    except (runwayml.APIResponseValidationError, ValueError, AttributeError, TypeError) as e:
+    except TimeoutError as e:
+        raise AnswerLostError(
+            f"Runway's API did not come to the end of its answer to {action}",
+            session_id=session_id,
+            advice=None if action == CREATE else "The request can be repeated.",
+        ) from e
+    except Exception as e:  # whatever the client makes of an answer that is none
         raise AnswerLostError(
             f"Runway's API answered the request to {action} with something unreadable",
             session_id=session_id,

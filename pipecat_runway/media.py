@@ -12,6 +12,8 @@ from pipecat_runway.wire import SPEECH_RATE
 
 Fit = Literal["contain", "cover"]
 
+LONGEST_SIDE = 4096  # pixels, however narrow the avatar's own picture may be
+
 
 class SpeechResampler:
     """Turns one utterance's sound into 16 kHz mono, piece by piece.
@@ -78,10 +80,14 @@ def wanted_size(native: tuple[int, int], width: int | None, height: int | None) 
     if width and height:
         return width, height
     if width:
-        return width, round(width * native[1] / native[0])
+        return width, _side(width * native[1] / native[0])
     if height:
-        return round(height * native[0] / native[1]), height
+        return _side(height * native[0] / native[1]), height
     return native
+
+
+def _side(pixels: float) -> int:
+    return min(max(1, round(pixels)), LONGEST_SIDE)
 
 
 async def fit_picture(picture: Picture, size: tuple[int, int], fit: Fit) -> Picture:

@@ -2,6 +2,7 @@
 
 import re
 
+from pipecat_runway import wire
 from pipecat_runway.errors import (
     APIError,
     ConcurrencyError,
@@ -14,6 +15,8 @@ from pipecat_runway.errors import (
     UnknownAvatarError,
     VendorFaultError,
 )
+
+FIELDS_NAMED = 5  # of those a refusal lists
 
 
 def refused(
@@ -72,6 +75,8 @@ def refused(
             ).lstrip()
         case _ if status >= 500:
             kind, what = VendorFaultError, "Runway failed"
+        case _ if status < 400:
+            kind, what = APIError, "what answers there points elsewhere"
         case _:
             kind, what = APIError, "the request was refused"
     return kind(
@@ -84,9 +89,8 @@ def refused(
 
 
 def _error_text(body: object) -> str:
-    if isinstance(body, dict):
-        return str(body.get("error", ""))
-    return str(body or "")
+    text = body.get("error") if isinstance(body, dict) else body
+    return text if isinstance(text, str) else ""
 
 
 def _refused_fields(body: object, text: str) -> list[str]:
@@ -94,15 +98,21 @@ def _refused_fields(body: object, text: str) -> list[str]:
     names: list[str] = []
     for issue in _list(body.get("issues")) if isinstance(body, dict) else []:
         if isinstance(issue, dict):
-            path, keys = ([str(part) for part in _list(issue.get(k))] for k in ("path", "keys"))
+            path, keys = _names(issue.get("path")), _names(issue.get("keys"))
             names += [".".join([*path, key]) for key in keys] or [".".join(path)]
-    if not names and (match := re.search(r"Unrecognized keys?:?\s*\"?(\w+)", text)):
+    if not names and (match := re.search(r"Unrecognized keys?:?\s*\"?(\w{1,64})", text)):
         names = [match[1]]
-    return [name for name in dict.fromkeys(names) if name]
+    return [name for name in dict.fromkeys(names) if name][:FIELDS_NAMED]
 
 
 def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
+
+
+def _names(parts: object) -> list[str]:
+    """Return the names in a list from an answer, as far as they can be repeated."""
+    words = [str(part) for part in _list(parts)[:FIELDS_NAMED] if isinstance(part, str | int)]
+    return [word for word in words if wire.named(word)]
 
 
 def _field_error(fields: list[str]) -> type[RunwayError]:

@@ -155,6 +155,7 @@ class AvatarRoom:
         self._room = rtc.Room()
         self._reserving: asyncio.Task[Any] | None = None
         self._connecting: asyncio.Task[None] | None = None
+        self._invited: set[str] = set()  # identities; what anybody else does in here is ignored
         self._readers: dict[str, asyncio.Task[None]] = {}  # by track sid
         self._sound_tracks: dict[str, rtc.Track] = {}  # by identity
         self._closing = False
@@ -196,10 +197,15 @@ class AvatarRoom:
                 raise RoomCredentialsError(
                     "the LiveKit server refuses the API key or secret"
                 ) from e
-            raise RoomUnreachableError(f"the LiveKit server answered {e.code}") from e
+            code = wire.named(e.code) or "an error"
+            raise RoomUnreachableError(f"the LiveKit server answered {code}") from e
         except (aiohttp.ClientError, TimeoutError, OSError) as e:
             raise RoomUnreachableError(
                 f"the LiveKit server cannot be reached ({type(e).__name__})"
+            ) from e
+        except Exception as e:  # whatever LiveKit's client makes of an answer it cannot read
+            raise RoomUnreachableError(
+                f"what answers there is no LiveKit server ({type(e).__name__})"
             ) from e
 
     async def connect(self) -> None:
@@ -240,17 +246,18 @@ class AvatarRoom:
         _closed_at = time.monotonic()
         if self._api is not None:
             livekit, self._api = self._api, None
-            with contextlib.suppress(api.TwirpError):  # gone already
-                await _bounded(
-                    "delete the room",
-                    livekit.room.delete_room(api.DeleteRoomRequest(room=self.name)),
-                )
+            await _bounded(
+                "delete the room",
+                livekit.room.delete_room(api.DeleteRoomRequest(room=self.name)),
+            )
             await livekit.aclose()
 
     # -- tokens -------------------------------------------------------------------------------
 
     def avatar_token(self, identity: str, ttl: datetime.timedelta) -> str:
         """Mint the token Runway's worker joins with (LKP: kind, grants and attribute).
+
+        From now on whoever joins under this identity is believed to be an avatar.
 
         Args:
             identity: The avatar's identity.
@@ -268,6 +275,7 @@ class AvatarRoom:
                 f"the room token has {len(token)} characters, Runway takes {wire.MAX_TOKEN_LENGTH}",
                 advice="Use a shorter LiveKit API key.",
             )
+        self._invited.add(identity)
         return token
 
     def _token(
@@ -349,6 +357,10 @@ class AvatarRoom:
     # -- from the avatar ----------------------------------------------------------------------
 
     def _on_participant(self, participant: rtc.RemoteParticipant) -> None:
+        if participant.identity not in self._invited:
+            # Such as an agent that LiveKit sends into every room of a project.
+            logger.debug(f"{self.name}: somebody else has joined")
+            return
         self._listener.avatar_joined(participant.identity)
         if participant.state == rtc.ParticipantState.PARTICIPANT_STATE_ACTIVE:
             self._on_active(participant)
@@ -356,18 +368,25 @@ class AvatarRoom:
             self._on_published(publication, participant)
 
     def _on_active(self, participant: rtc.RemoteParticipant) -> None:
-        self._listener.avatar_reachable(participant.identity)
+        if participant.identity in self._invited:
+            self._listener.avatar_reachable(participant.identity)
 
     def _on_participant_left(self, participant: rtc.RemoteParticipant) -> None:
-        reason = participant.disconnect_reason
-        name = rtc.DisconnectReason.Name(reason) if reason is not None else "unknown"
-        self._listener.avatar_left(participant.identity, name)
+        if participant.identity in self._invited:
+            self._listener.avatar_left(
+                participant.identity, _reason_name(participant.disconnect_reason)
+            )
 
     def _on_published(
         self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
     ) -> None:
-        if participant.identity.startswith(wire.AVATAR_IDENTITY):
-            publication.set_subscribed(True)
+        """Take one track of each kind from an avatar, the newest; from others nothing."""
+        if participant.identity not in self._invited:
+            return
+        for other in participant.track_publications.values():
+            if other.kind == publication.kind and other.sid != publication.sid:
+                other.set_subscribed(False)
+        publication.set_subscribed(True)
 
     def _on_subscribed(
         self,
@@ -402,7 +421,8 @@ class AvatarRoom:
             async for event in stream:
                 self._listener.sound(identity, bytes(event.frame.data))
         finally:
-            del self._sound_tracks[identity]
+            if self._sound_tracks.get(identity) is track:  # not one that has followed it
+                del self._sound_tracks[identity]
             await stream.aclose()
 
     async def _read_pictures(self, identity: str, track: rtc.Track) -> None:
@@ -442,23 +462,32 @@ class AvatarRoom:
                 sound = await _jitter_buffer(track)
                 hold.look(sound, await _jitter_buffer(picture))
 
-    def _on_playback_started(self, _: rtc.RpcInvocationData) -> str:
+    def _on_playback_started(self, call: rtc.RpcInvocationData) -> str:
         self.calls[wire.RPC_PLAYBACK_STARTED] += 1
-        return wire.RPC_OK  # the sound itself tells when
+        # The sound itself tells when.
+        return wire.RPC_OK if call.caller_identity in self._invited else wire.RPC_REJECT
 
     def _on_playback_finished(self, call: rtc.RpcInvocationData) -> str:
         self.calls[wire.RPC_PLAYBACK_FINISHED] += 1
+        if call.caller_identity not in self._invited:
+            return wire.RPC_REJECT
         try:
             report = wire.PlaybackFinished.parse(call.payload)
         except ValueError as e:
-            logger.warning(f"{self.name}: {e}")
+            logger.debug(f"{self.name}: {e}")  # no warning: it may come without end
             return wire.RPC_REJECT
         self._listener.playback_finished(call.caller_identity, report)
         return wire.RPC_OK
 
     def _on_disconnected(self, reason: rtc.DisconnectReason.ValueType) -> None:
         if not self._closing:
-            self._listener.room_lost(rtc.DisconnectReason.Name(reason))
+            self._listener.room_lost(_reason_name(reason))
+
+
+def _reason_name(reason: rtc.DisconnectReason.ValueType | None) -> str:
+    if reason is None or reason not in rtc.DisconnectReason.values():
+        return "unknown"
+    return rtc.DisconnectReason.Name(reason)
 
 
 async def _jitter_buffer(track: rtc.Track) -> JitterBuffer:
@@ -473,7 +502,9 @@ async def _bounded(action: str, step: Coroutine[Any, Any, Any]) -> None:
     """Run a step of closing; a step that fails or hangs does not hold the others."""
     try:
         await asyncio.wait_for(step, CLOSE_TIMEOUT)
-    except (TimeoutError, OSError, aiohttp.ClientError, RuntimeError) as e:
+    except api.TwirpError:
+        pass  # gone already
+    except Exception as e:
         logger.warning(f"could not {action} ({type(e).__name__})")
 
 

@@ -7,6 +7,8 @@ Sources: *SDK* is the official ``runwayml`` Python client 5.24.0, *OAS* is Runwa
 """
 
 import json
+import math
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,6 +39,10 @@ MIN_DURATION: Final = 10  # s, OAS: maxDuration
 MAX_DURATION: Final = 1800  # s, OAS: maxDuration
 MAX_TOKEN_LENGTH: Final = 2048  # characters, OAS: integration.token
 
+# OAS: a UUID; read with some slack, and never as anything that could change a path or a log line.
+SESSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+# Statuses, failure codes and fields of a body, as far as they are repeated in messages.
+NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:\[\]-]{0,63}")
 ENDED_STATUSES: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})  # CORE: terminal statuses
 FAILED_STATUS: Final = "FAILED"  # OAS
 
@@ -76,6 +82,11 @@ def speech_attributes() -> dict[str, str]:
     return {"sample_rate": str(SPEECH_RATE), "num_channels": "1"}
 
 
+def named(value: object) -> str | None:
+    """Return a name that somebody else has given, or None if it is none, or too long to repeat."""
+    return value if isinstance(value, str) and NAME.fullmatch(value) else None
+
+
 @dataclass(frozen=True)
 class PlaybackFinished:
     """What ``lk.playback_finished`` reports.
@@ -103,9 +114,14 @@ class PlaybackFinished:
         """
         try:
             fields = json.loads(payload)
-            return cls(float(fields["playback_position"]), bool(fields["interrupted"]))
-        except (TypeError, KeyError, ValueError) as e:
-            raise ValueError(
-                f"{RPC_PLAYBACK_FINISHED}: expected a JSON object with playback_position and "
-                f"interrupted, got {len(payload)} characters"
-            ) from e
+            report = cls(float(fields["playback_position"]), bool(fields["interrupted"]))
+            if math.isfinite(report.position):
+                return report
+        # What is nested too deep, or too large a number, is as good as malformed.
+        except (TypeError, KeyError, ValueError, OverflowError, RecursionError):
+            pass
+        # Not chained: the cause would quote the payload.
+        raise ValueError(
+            f"{RPC_PLAYBACK_FINISHED}: expected a JSON object with playback_position and "
+            f"interrupted, got {len(payload)} characters"
+        )

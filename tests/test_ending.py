@@ -2,13 +2,10 @@
 
 import asyncio
 import gc
-import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from livekit import rtc
 from loguru import logger
 from pipecat.frames.frames import EndFrame, TTSAudioRawFrame, TTSStoppedFrame
 from pipecat.processors.filters.identity_filter import IdentityFilter
@@ -310,25 +307,6 @@ async def test_two_bots_in_one_process_do_not_hear_each_other(
     assert compare_content(numbers(0, 8), one.tape.speech_pcm().marks()).clean
     assert compare_content(numbers(50, 25), two.tape.speech_pcm().marks()).clean
     assert not any(session.is_open for session in runway.sessions[-2:])
-
-
-async def test_sessions_one_after_another_leave_nothing_behind(
-    make_service: MakeService, runway: RunwaySimulator
-) -> None:
-    """Ten of them: no more tasks, threads or speech in memory than after the first."""
-    left: list[tuple[Any, ...]] = []
-    for _ in range(10):
-        async with running(make_service()) as run:
-            await face(run)
-            await run.feed(tts_utterance(marked_speech(0, 2, RATE), RATE, 1, "u"))
-            await run.end()
-        await ended(runway, "CANCELLED", "COMPLETED")
-        del run
-        gc.collect()
-        kept = sum(isinstance(thing, Utterance | rtc.Room) for thing in gc.get_objects())
-        left.append((len(asyncio.all_tasks()), threading.active_count(), kept))
-    first, last = left[1], left[-1]
-    assert all(after <= before for before, after in zip(first, last, strict=True)), left
 
 
 async def test_speech_that_was_heard_is_not_kept(make_service: MakeService) -> None:

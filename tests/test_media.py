@@ -66,6 +66,15 @@ def test_the_size_follows_what_is_asked_for() -> None:
     assert (500, 500) == wanted_size((1280, 720), 500, 500)
 
 
+@given(*[st.integers(1, 8_192)] * 2, *[st.none() | st.integers(1, 2_160)] * 2)
+def test_a_picture_of_any_form_has_a_size_that_can_be_shown(
+    w: int, h: int, width: int | None, height: int | None
+) -> None:
+    """A sliver of a picture becomes neither nothing nor more than fits into memory."""
+    size = wanted_size((w, h), width, height)
+    assert all(1 <= side <= 8_192 for side in size)
+
+
 def bars(width: int, height: int) -> Picture:
     """Left half red, right half blue."""
     rgb = np.zeros((height, width, 3), np.uint8)

@@ -1,10 +1,9 @@
-"""The ledger of utterances, as properties over everything that can happen to it."""
+"""The ledger of utterances, piece by piece; its laws stand in test_ledger_laws.py."""
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from pipecat_runway.playback import Excerpt, Ledger, Stage
 
@@ -170,89 +169,3 @@ def test_a_split_utterance_is_still_the_same_speech(
     assert frames == ["started", *(f"word {mark}" for mark in marks), "stopped"]
     passed = [item for item in out if item.startswith("word")]
     assert passed == [f"word {mark}" for mark in marks if mark <= stop]
-
-
-class LedgerMachine(RuleBasedStateMachine):
-    """Speech, frames, sound, interruptions and failures, in any order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ledger = Ledger()
-        self.count = 0
-        self.came: list[str] = []  # items that must come out once, unless dropped
-        self.dropped: set[str] = set()
-        self.out: list[str] = []
-
-    def _item(self, kind: str) -> str:
-        self.count += 1
-        item = f"{kind}{self.count:05}"
-        self.came.append(item)
-        return item
-
-    @rule(keep=st.booleans(), samples=st.integers(0, 5_000), closed=st.booleans())
-    def speak(self, keep: bool, samples: int, closed: bool) -> None:
-        kind = "K" if keep else "I"
-        utterance = self.ledger.open(
-            f"c{self.count}", keep=keep, now=0.0, item=self._item(kind + "start")
-        )
-        self.ledger.feed(utterance, bytes(2 * samples), now=0.0, item="voice")
-        if closed:
-            self.ledger.close(utterance, item=self._item(kind + "stop"))
-
-    @rule(keep=st.booleans())
-    def other_frame(self, keep: bool) -> None:
-        item = self._item("K" if keep else "I")
-        if not self.ledger.hold(item, keep=keep):
-            self.out.append(item)
-
-    @rule(part=st.floats(0, 1))
-    @precondition(lambda self: len(self.ledger) > 0)
-    def sound(self, part: float) -> None:
-        head = self.ledger.head
-        assert head is not None
-        if head.stage is Stage.WAITING:
-            self.out += self.ledger.start(head)
-        self.out += self.ledger.advance(head, max(head.heard, int(part * head.samples)))
-
-    @rule(part=st.floats(0, 1))
-    @precondition(lambda self: len(self.ledger) > 0)
-    def split(self, part: float) -> None:
-        head = self.ledger.head
-        assert head is not None
-        self.ledger.split(head, head.heard + int(part * (head.samples - head.heard)))
-
-    @rule()
-    @precondition(lambda self: self.ledger.head is not None and self.ledger.head.closed)
-    def finish(self) -> None:
-        head = self.ledger.head
-        assert head is not None
-        self.out += self.ledger.finish(head)
-
-    @rule()
-    def interrupt(self) -> None:
-        waiting = {i for i in self.came if i not in self.out}
-        self.out += self.ledger.interrupt().released
-        self.dropped |= {i for i in waiting if i.startswith("I")}
-
-    @rule()
-    def give_up(self) -> None:
-        given = self.ledger.give_up()
-        self.out += [i for i in given if i != "voice" and not isinstance(i, Excerpt)]
-
-    @invariant()
-    def nothing_is_doubled(self) -> None:
-        assert len(self.out) == len(set(self.out))
-
-    @invariant()
-    def an_empty_ledger_has_let_everything_go(self) -> None:
-        if not len(self.ledger):
-            assert set(self.came) == set(self.out) | (self.dropped - set(self.out))
-
-    @invariant()
-    def what_may_not_be_interrupted_keeps_its_order(self) -> None:
-        kept = [item[-5:] for item in self.out if item.startswith("K") and len(item) == 6]
-        assert kept == sorted(kept)
-
-
-TestLedgerMachine = LedgerMachine.TestCase
-TestLedgerMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

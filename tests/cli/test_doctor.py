@@ -296,8 +296,12 @@ async def test_another_avatar_makes_another_report(
     assert "HTTP 404" == seen["DELETE of a session that has ended"].what
 
 
-async def test_a_trial_that_is_stopped_ends_its_session(runway: RunwaySimulator) -> None:
+async def test_a_trial_that_is_stopped_ends_its_session(
+    runway: RunwaySimulator, faults: TurnKnobs
+) -> None:
     """Ctrl-C, which cancels it, is not the end before Runway has been told."""
+    # A worker that is called back while it connects would open the deleted room once more.
+    faults(join_delay=3.0)
     before = len(runway.sessions)
     trial = asyncio.create_task(Trial(settings_of(runway), lambda note: None).run())
     async with asyncio.timeout(10):

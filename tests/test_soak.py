@@ -1,0 +1,36 @@
+"""A process that holds session after session, or several at once, keeps nothing of them."""
+
+import numpy as np
+
+from tests.scenarios.soak import Growth, Report, Sizes, at_once, one_after_another, speaking
+
+from .conftest import MakeService
+
+NOISE = 2e6  # bytes
+
+
+async def test_sessions_one_after_another_leave_nothing_behind(make_service: MakeService) -> None:
+    """Six of them: no more tasks, threads, handles, RPC methods or speech than after the second."""
+    report = await one_after_another(lambda: speaking(make_service()), 6)
+    assert [] == report.wrong
+    assert {} == report.grown(2)
+
+
+async def test_sessions_at_once_all_speak(make_service: MakeService) -> None:
+    """Three in one process, each heard, and nothing is left of them."""
+    assert [""] * 3 == await at_once(make_service, 3)
+    before = Sizes.now()
+    assert [""] * 3 == await at_once(make_service, 3)
+    after = Sizes.now()
+    assert {} == Report(sizes=[before, after]).grown(1)
+
+
+def test_growth_is_noticed() -> None:
+    """A leak of 0.2 MB a session is told from noise, and noise from a leak."""
+    noise = np.random.default_rng(1).normal(0, NOISE, 150)
+    flat = [round(200e6 + n) for n in noise]
+    leaking = [round(value + 0.2e6 * n) for n, value in enumerate(flat)]
+    assert Growth.of(flat).bound < 0.1
+    assert Growth.of(leaking).slope > 0.15
+    sizes = [Sizes(0, 5, 5, 5, 0, 0, 0), Sizes(0, 5, 6, 5, 2, 0, 0)]
+    assert {"threads": (5, 6), "rpc_handlers": (0, 2)} == Report(sizes=sizes).grown(1)
