@@ -45,6 +45,12 @@ CAUSES: tuple[Cause, ...] = (
     _refusal("own-room mode refused", "allow_integration=no", "OwnRoomRefusedError"),
     _refusal("Runway fails (503)", "create_status=503", "VendorFaultError", NOTHING),
     _refusal("the create's answer is lost", "create_answer_lost=yes", "AnswerLostError", NOTHING),
+    _refusal(
+        "that, and its avatar comes after 9 s",
+        "create_answer_lost=yes join_delay=9",
+        "AnswerLostError",
+        NOTHING,
+    ),
     _refusal("queued for ever", "queue_for=inf", "ConcurrencyError", NOTHING),
     Cause(
         name="no second slot",
@@ -75,7 +81,9 @@ CAUSES: tuple[Cause, ...] = (
     ),
     _refusal("delete answered with garbage", "garbage_route=delete garbage=html", NOTHING),
     # what the call begins with
-    _start("room address of this machine", "RoomAddressError", base_url="https://api.example.org"),
+    _start(
+        "room address of this machine", "RoomAddressError", base_url="https://api.dev.runwayml.com"
+    ),
     _start("no API at the address", "UnreachableError", base_url="http://127.0.0.1:9"),
     _start("no LiveKit at the address", "RoomUnreachableError", livekit_url="ws://127.0.0.1:9"),
     _start("wrong LiveKit secret", "RoomCredentialsError", livekit_api_secret="s" * 32),

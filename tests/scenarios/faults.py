@@ -343,12 +343,13 @@ class _Scene:
         lost = twice = wrong = 0
         silence, sounds = 0.0, []
         for context, first, pieces in self._spoken:
-            recording = self.run.tape.timeline_pcm(context)
-            marks = _marks(recording, range(first - 50, first + pieces + 50), voice)
+            among = range(first - 50, first + pieces + 50)
+            marks = _marks(self.run.tape.speech_pcm(context), among, voice)
             verdict = compare_content(numbers(first, pieces), marks)
             lost += len(verdict.lost)
             twice += len(verdict.doubled)
             wrong += len(verdict.foreign) + len(verdict.out_of_order)
+            recording = self.run.tape.timeline_pcm(context)
             audible = stretches(recording.pcm, recording.rate)
             pairs = itertools.pairwise(audible)
             silence = max([silence, *(b[0] - a[1] for a, b in pairs)])
