@@ -110,7 +110,7 @@ CAUSES: tuple[Cause, ...] = (
     _face("its session turns FAILED", "fail=INTERNAL", *GONE),
     _face("its room vanishes", "vanish", "RoomLostError", *GONE),
     _face("LiveKit restarts", "restart_livekit=0.2", "RoomLostError", *GONE, NOTHING),
-    _face("it babbles", "babble", NOTHING),
+    _face("it babbles", "babble", NOTHING, "AvatarStalledError"),  # it may choke on it itself
     _face("no report of its end", "playback_finished=no", NOTHING),
     _face("reports 1 s early", "playback_finished_delay=-1", NOTHING),
     _face("reports 3 s late", "playback_finished_delay=3", NOTHING),
