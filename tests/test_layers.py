@@ -12,10 +12,10 @@ PACKAGE = Path(pipecat_runway.__file__).parent
 # From the bottom up. A module may import from its own storey's left neighbours and from below.
 STOREYS = [
     ["wire", "errors", "lifecycle", "renewal", "addresses", "lipsync", "playback"],  # pure
-    ["matching", "hearing"],  # pure but for numpy
+    ["matching", "pauses", "words", "hearing"],  # pure but for numpy
     ["api", "room", "media"],  # adapters
     ["session", "face", "faces", "avatar"],  # owners
-    ["video"],  # Pipecat faces
+    ["texts", "video"],  # Pipecat faces
     ["flows"],  # Pipecat Flows' view of a face
     ["__init__"],
 ]
@@ -26,7 +26,7 @@ SDKS = {  # each third-party SDK has its one door
     "runwayml": {"api", "video"},  # video: the type of its `client` argument
     # The picture and sound types they hand on.
     "livekit": {"room", "media", "video", "faces", "avatar"},
-    "pipecat": {"video", "flows"},
+    "pipecat": {"texts", "video", "flows"},
     "httpx": {"api"},
     "aiohttp": {"room"},
     "PIL": {"media"},
