@@ -11,6 +11,7 @@ Positions and lengths are counted in samples at 16 kHz mono, times are seconds. 
 nothing here knows what a frame is, what time it is or where the items go.
 """
 
+from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -261,7 +262,7 @@ class Ledger:
         """
         voiced = self._voiced.get(context_id) if context_id is not None else None
         if voiced is not None and position is not None and position > _end(voiced):
-            voiced.within.append(Held(item, keep, position - voiced.base))
+            _wait(voiced, Held(item, keep, position - voiced.base))
             return True
         if not self._line:
             return False
@@ -273,7 +274,7 @@ class Ledger:
         at = max([at, *(held.position for held in own.within if not held.loose)])
         if own.stage is Stage.SOUNDING and not own.within and at <= own.heard:
             return False
-        own.within.append(Held(item, keep, at))
+        _wait(own, Held(item, keep, at))
         return True
 
     def take_loose(self, utterance: Utterance) -> int:
@@ -296,9 +297,7 @@ class Ledger:
         for item, position in items:
             part = next((p for p in parts if position <= _end(p)), parts[-1])
             place = max(0, position - part.base)
-            part.within.append(Held(item, part.keep, place, loose=True))
-        for part in parts:
-            part.within = deque(sorted(part.within, key=lambda held: held.position))
+            _wait(part, Held(item, part.keep, place, loose=True))
 
     def _parts(self, utterance: Utterance) -> list[Utterance]:
         parts = [each for each in self._line if each.whole is utterance.whole]
@@ -418,6 +417,10 @@ class Ledger:
 def _end(utterance: Utterance) -> int:
     """Return where an utterance ends by now, in samples of its context."""
     return utterance.base + utterance.samples
+
+
+def _wait(utterance: Utterance, held: Held) -> None:
+    insort(utterance.within, held, key=lambda other: other.position)
 
 
 def _take(line: deque[Held], heard: int) -> list[Any]:
