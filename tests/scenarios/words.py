@@ -8,7 +8,7 @@ it only by the TTS's own word times, if it has any.
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -176,6 +176,7 @@ async def barge_ins(
     pace: Pace = "burst",
     seed: int = 1,
     words: tuple[int, int] = (4, 18),
+    meanwhile: Callable[[], Awaitable[None]] | None = None,
 ) -> Report:
     """Interrupt `count` texts at random instants of their sound.
 
@@ -186,6 +187,7 @@ async def barge_ins(
         pace: How fast its sound comes.
         seed: Of texts and instants.
         words: Fewest and most words of a text.
+        meanwhile: Called in the first half of each text; the interruption is in the second.
     """
     report, rng = Report(), random.Random(seed)
     context = LLMContext()
@@ -206,8 +208,10 @@ async def barge_ins(
             first = await front.wait_for(TTSAudioRawFrame, timeout=20, count=sounds + 1)
             saying = tts.said[number]
             length = sum(saying.pauses) + PIECE * sum(len(marks) for marks in saying.marks)
-            at = first.at + rng.uniform(0.05, length)
-            await asyncio.sleep(max(0.0, at - time.monotonic()))
+            if meanwhile is not None:
+                await _until(first.at + rng.uniform(0.05, 0.3 * length))
+                await meanwhile()
+            await _until(first.at + length * rng.uniform(0.5 if meanwhile else 0.02, 1))
             await run.interrupt()
             await last.wait_for(InterruptionFrame, count=number + 1)
             heard = recording_of(output.played.get(None, [])[played:])
@@ -235,3 +239,8 @@ async def barge_ins(
         await run.end()
         report.errors = [frame.error for frame in run.errors]
     return report
+
+
+async def _until(at: float) -> None:
+    """Let an instant that is part of the scenario come."""
+    await asyncio.sleep(max(0.0, at - time.monotonic()))
