@@ -94,6 +94,8 @@ async def test_whoever_is_not_interrupted_says_the_same_with_a_face(
 
         async def script(run: Run) -> None:
             await run.queue(TTSSpeakFrame("Hello, you there."))
+            # Without a face, the first word of what follows at once gets into this message.
+            await last.wait_for(TTSStoppedFrame, timeout=30)
             await run.queue(LLMFullResponseStartFrame())
             await run.queue(*(LLMTextFrame(word + " ") for word in SENTENCES.split()))
             await run.queue(LLMFullResponseEndFrame())
@@ -103,13 +105,9 @@ async def test_whoever_is_not_interrupted_says_the_same_with_a_face(
         messages = await rtvi_messages(script, tts, *faces, behind=(assistant, last))
         return list(context.messages), messages
 
-    bots = [said(kind, make_service()) for kind in KINDS]
-    for kind, seen, plain in zip(
-        KINDS,
-        await asyncio.gather(*bots),
-        await asyncio.gather(*(said(kind) for kind in KINDS)),
-        strict=True,
-    ):
+    faced = [said(kind, make_service()) for kind in KINDS]
+    said_by = await asyncio.gather(*faced, *(said(kind) for kind in KINDS))
+    for kind, seen, plain in zip(KINDS, said_by, said_by[len(KINDS) :], strict=False):
         assert plain[0] == seen[0], kind
         assert len(plain[0]) == 2, kind
         assert sorted(plain[1]) == sorted(seen[1]), kind

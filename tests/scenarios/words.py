@@ -8,6 +8,7 @@ it only by the TTS's own word times, if it has any.
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -89,6 +90,7 @@ class WordyTTSService(TTSService):
         self._kind, self._pace = kind, pace
         self._rng = random.Random(seed)
         self._next_mark = 0
+        self._spoken: Counter[str] = Counter()  # bytes of each context so far
         self._speaking: set[asyncio.Task[None]] = set()
 
     async def run_tts(self, text: str, context_id: str) -> AsyncGenerator[Frame | None, None]:
@@ -99,7 +101,10 @@ class WordyTTSService(TTSService):
             times.append(len(pcm) / 2 / self.sample_rate)
             pcm += marked_speech(marks[0], len(marks), self.sample_rate)
         if self._kind == "word times":
-            await self.add_word_timestamps(list(zip(text.split(), times, strict=True)), context_id)
+            offset = self._spoken[context_id] / 2 / self.sample_rate
+            self._spoken[context_id] += len(pcm)
+            words = [(w, offset + at) for w, at in zip(text.split(), times, strict=True)]
+            await self.add_word_timestamps(words, context_id)
         if self._kind == "sentence ahead":
             task = self.create_task(self._speak_later(pcm, context_id))
             self._speaking.add(task)
