@@ -384,8 +384,10 @@ class Ledger:
             else:
                 released += _items(survivors)
         self._line = kept
-        for utterance in self._voiced.values():
-            utterance.within = deque(held for held in utterance.within if held.keep)
+        for utterance in [voiced for voiced in self._voiced.values() if not voiced.keep]:
+            self._end(utterance, Stage.CUT)
+            del self._voiced[utterance.context_id]
+            released += [held.item for held in utterance.within if held.keep]
         return Cut(cut, released)
 
     def give_up(self) -> list[Any]:

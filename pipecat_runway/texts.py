@@ -19,7 +19,7 @@ from pipecat.frames.frames import (
     TTSTextFrame,
 )
 
-from pipecat_runway.playback import Ledger, Stage, Utterance
+from pipecat_runway.playback import Ledger, Utterance
 from pipecat_runway.words import Pace, Part, Passage, Recital, Whole, WordClock
 
 RECITALS = 16  # contexts announced whose speech has not come; of more the oldest are forgotten
@@ -186,11 +186,9 @@ class Texts:
         """
         self._words.interrupt()  # the words that were cut are not waited for
         head = ledger.head
-        cut = []
-        if head is not None and head.stage is Stage.SOUNDING and not head.keep:
-            recital = self._recital(head.context_id)
-            passages = recital.passages if recital is not None else []
-            cut = [_heard(passage) for passage in passages if passage.left and not passage.told]
+        recital = self._recital(head.context_id) if head is not None and not head.keep else None
+        passages = recital.passages if recital is not None else []
+        cut = [_heard(passage) for passage in passages if passage.left and not passage.told]
         self._recitals.clear()
         return cut
 

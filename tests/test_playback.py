@@ -144,6 +144,8 @@ def test_an_interruption_drops_the_words_of_the_voice() -> None:
     ledger.lay_loose(utterance, [("word", 20_000)])
     ledger.give_up()
     ledger.interrupt()
+    assert ledger.voiced("a") is None
+    assert Stage.CUT is ledger.over("a")
     assert [] == ledger.forget("a")
 
 
