@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Literal
 
 from pipecat.frames.frames import (
@@ -169,11 +168,9 @@ class Report:
         """Words too many (or, below 0, too few) in the context, by barge-in."""
         return [kept - heard for kept, heard in zip(self.kept, self.heard, strict=True)]
 
-    @property
-    def lateness(self) -> list[float]:
-        """The least, the median and the most of `late`; empty without word times."""
-        late = sorted(self.late)
-        return [late[0], median(late), late[-1]] if late else []
+    def timely(self, bound: float) -> float:
+        """Return the share of captions that came within so many s of their word's first sound."""
+        return sum(abs(late) <= bound for late in self.late) / max(1, len(self.late))
 
     def within(self, words: int) -> float:
         """Return the share of barge-ins that left the context off by at most so many words."""
