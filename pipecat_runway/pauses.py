@@ -24,7 +24,7 @@ WORD_SPREAD = 0.45  # of the logarithm of a word's length
 PACE_SPREAD = 0.12  # of the logarithm of the pace from one pause to the next
 UNHEARD = 1.5  # a text's pause that the speech does not make; a sentence's end costs twice that
 UNWRITTEN = 1.5  # a pause of the speech of 0.1 s that no text has; a longer one costs more
-SKIPPED = 3  # pauses that may go without a counterpart in a row
+SKIPPED = 2  # pauses that may go without a counterpart in a row
 REACH, REACH_PART = 1.0 * SPEECH_RATE, 0.4  # how far off the expected place it is looked for
 
 
