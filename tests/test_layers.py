@@ -15,10 +15,10 @@ STOREYS = [
         *("wire", "errors", "retries", "refusals", "lifecycle", "renewal", "addresses"),
         *("lipsync", "playback", "handover"),
     ],
-    ["matching", "hearing"],  # pure but for numpy
+    ["matching", "pauses", "words", "hearing"],  # pure but for numpy
     ["api", "roomfacts", "room", "media"],  # adapters
     ["session", "face", "faces", "avatar"],  # owners
-    ["pictures", "video"],  # Pipecat faces
+    ["pictures", "texts", "video"],  # Pipecat faces
     ["flows"],  # Pipecat Flows' view of a face
     ["__init__"],
 ]
@@ -29,7 +29,7 @@ SDKS = {  # each third-party SDK has its one door
     "runwayml": {"api", "video"},  # video: the type of its `client` argument
     # The picture and sound types they hand on.
     "livekit": {"room", "roomfacts", "media", "pictures", "video", "faces", "avatar"},
-    "pipecat": {"pictures", "video", "flows"},
+    "pipecat": {"pictures", "texts", "video", "flows"},
     "httpx": {"api"},
     "aiohttp": {"room"},
     "PIL": {"media"},
