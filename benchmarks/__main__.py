@@ -5,9 +5,11 @@ import asyncio
 import json
 import platform
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from loguru import logger
@@ -129,6 +131,35 @@ async def receptionist(runway: RunwaySimulator, options: argparse.Namespace) -> 
     }
 
 
+async def kills(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
+    """Count what stays open after bots that died in every way, each in a process of its own."""
+    from tests.scenarios.kills import WAYS
+    from tests.scenarios.kills import kills as all_kills
+
+    ways = {name: way for name, way in WAYS.items() if not options.only or name in options.only}
+    result = {}
+    with tempfile.TemporaryDirectory() as state:
+        async for name, report in all_kills(runway, Path(state), count=options.count, ways=ways):
+            past = sorted(report.past_end)
+            result[name] = {
+                "deaths": report.deaths,
+                "sessions they had": report.sessions,
+                "sessions left open": report.open,
+                "rooms and files left": [report.rooms, report.files],
+                "billed past the end, s, p50, p95, longest": [
+                    round(past[min(len(past) - 1, int(len(past) * part))], 2)
+                    for part in (0.5, 0.95, 1.0)
+                    if past
+                ],
+                "did not end by themselves": report.hung,
+                "said": sorted(set(report.said)),
+            }
+            if ways[name].reaped:
+                result[name]["a live sibling untouched"] = report.sibling_untouched
+            print(name, json.dumps(result[name]), flush=True)
+    return result
+
+
 BENCHMARKS: dict[str, Callable[[RunwaySimulator, argparse.Namespace], Awaitable[Result]]] = {
     "barge-in": barge_in,
     "marked-speech": marked_speech,
@@ -136,9 +167,17 @@ BENCHMARKS: dict[str, Callable[[RunwaySimulator, argparse.Namespace], Awaitable[
     "flows": flows,
     "renewal": renewal,
     "receptionist": receptionist,
+    "kills": kills,
 }
 
-COUNTS = {"barge-in": 100, "marked-speech": 20, "flows": 50, "renewal": 50, "receptionist": 10}
+COUNTS = {
+    "barge-in": 100,
+    "marked-speech": 20,
+    "flows": 50,
+    "renewal": 50,
+    "receptionist": 10,
+    "kills": 20,
+}
 
 
 def main() -> None:
@@ -147,7 +186,7 @@ def main() -> None:
     parser.add_argument("benchmark", choices=BENCHMARKS)
     parser.add_argument("--count", type=int, default=None, help="how many of what is counted")
     parser.add_argument("--seconds", type=int, default=120, help="idle: how long")
-    parser.add_argument("--only", nargs="*", default=[], help="barge-in: only these workers")
+    parser.add_argument("--only", nargs="*", default=[], help="barge-in, kills: only these")
     options = parser.parse_args()
     options.count = options.count or COUNTS.get(options.benchmark, 1)
     logger.remove()

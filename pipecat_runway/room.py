@@ -19,17 +19,17 @@ from livekit import api, rtc
 from livekit.rtc.participant import PublishDataError
 from loguru import logger
 
-from pipecat_runway import wire
+from pipecat_runway import registry, wire
 from pipecat_runway.errors import (
     ConfigError,
     RoomCredentialsError,
     RoomError,
     RoomUnreachableError,
 )
+from pipecat_runway.guard import Guard
 from pipecat_runway.lipsync import JitterBuffer, PictureHold
+from pipecat_runway.ownership import Record, room_metadata
 
-ROOM_PREFIX = "pipecat-runway-"
-AGENT_IDENTITY = "pipecat-runway-agent"
 SOUND_FRAME_MS = 10
 PICTURES_WAITING = 2  # newest wins
 PICTURES_HELD = 12  # for their sound, at most
@@ -39,7 +39,9 @@ LOOK_INTERVAL = 0.5  # s between looks at the jitter buffers
 EMPTY_TIMEOUT = 24 * 3600
 CONNECT_TIMEOUT = 10.0  # s
 CLOSE_TIMEOUT = 5.0  # s, for each step of closing
+CUT_OFF = 0.5  # s a request that was cancelled may still open the room
 LAST_WORD = 1.2  # s after a room was left until LiveKit's library has nothing more to say
+CLAIM_BOUND = 2.0  # s for a session's id to get into the room's metadata
 CLEAR_ROUND_TRIP = 0.5  # s; the SDK's default would fail after 7
 
 
@@ -119,13 +121,15 @@ class AvatarRoom:
     Attributes:
         name: The room's name.
         identity: Our own identity in it.
+        guard: Ends it, and the sessions added to it, if the event loop is taken down.
     """
 
     def __init__(
         self, *, url: str, api_key: str, api_secret: str, sample_rate: int, listener: Listener
     ) -> None:
-        self.name = ROOM_PREFIX + uuid.uuid4().hex
-        self.identity = AGENT_IDENTITY
+        self.name = wire.ROOM_PREFIX + uuid.uuid4().hex
+        self.identity = wire.AGENT_IDENTITY
+        self.guard = Guard(self.close)
         self._url, self._api_key, self._api_secret = url, api_key, api_secret
         self._sample_rate = sample_rate
         self._listener = listener
@@ -135,6 +139,7 @@ class AvatarRoom:
         self._connecting: asyncio.Task[None] | None = None
         self._readers: dict[str, asyncio.Task[None]] = {}  # by track sid
         self._sound_tracks: dict[str, rtc.Track] = {}  # by identity
+        self._records: dict[str, Record] = {}  # of its sessions, by identity
         self._closing = False
         self._room.on("participant_connected", self._on_participant)
         self._room.on("participant_active", self._on_active)
@@ -153,13 +158,18 @@ class AvatarRoom:
             RoomCredentialsError: The server refuses the key or secret.
             RoomUnreachableError: There is no such server.
         """
+        await self.guard.begin()
         self._api = api.LiveKitAPI(
             self._url,
             self._api_key,
             self._api_secret,
             timeout=aiohttp.ClientTimeout(total=CONNECT_TIMEOUT),
         )
-        request = api.CreateRoomRequest(name=self.name, empty_timeout=EMPTY_TIMEOUT)
+        request = api.CreateRoomRequest(
+            name=self.name,
+            empty_timeout=EMPTY_TIMEOUT,
+            metadata=room_metadata(registry.here(), ()),
+        )
         self._reserving = asyncio.create_task(self._api.room.create_room(request))
         try:
             # Shielded: a request given up half-way can still open the room. close() waits for it.
@@ -208,17 +218,39 @@ class AvatarRoom:
         for opening in (self._reserving, self._connecting):
             if opening is not None:
                 await asyncio.wait({opening}, timeout=CLOSE_TIMEOUT)
+        cut_off = self._reserving is not None and self._reserving.cancelled()
         self._reserving = self._connecting = None
         await _bounded("leave the room", self._room.disconnect())
         _closed_at = time.monotonic()
-        if self._api is not None:
-            livekit, self._api = self._api, None
-            with contextlib.suppress(api.TwirpError):  # gone already
-                await _bounded(
-                    "delete the room",
-                    livekit.room.delete_room(api.DeleteRoomRequest(room=self.name)),
-                )
+        if (livekit := self._api) is not None:
+            for pause in (0.0, CUT_OFF) if cut_off else (0.0,):
+                await asyncio.sleep(pause)
+                with contextlib.suppress(api.TwirpError):  # gone already
+                    await _bounded(
+                        "delete the room",
+                        livekit.room.delete_room(api.DeleteRoomRequest(room=self.name)),
+                    )
+            self._api = None
             await livekit.aclose()
+        self.guard.dismiss()
+
+    # -- whose it is --------------------------------------------------------------------------
+
+    async def claim(self, record: Record) -> None:
+        """Write a session into the room's metadata, for whoever finds it without an owner."""
+        self._records[record.identity] = record
+        if self._api is None or self._closing:
+            return
+        metadata = room_metadata(record.owner, self._records.values())
+        request = api.UpdateRoomMetadataRequest(room=self.name, metadata=metadata)
+        try:
+            await asyncio.wait_for(self._api.room.update_room_metadata(request), CLAIM_BOUND)
+        except (api.TwirpError, aiohttp.ClientError, TimeoutError, OSError, RuntimeError) as e:
+            logger.debug(f"{self.name}: its metadata was not updated ({type(e).__name__})")
+
+    def disclaim(self, identity: str) -> None:
+        """Leave a session out of the metadata, from its next update on."""
+        self._records.pop(identity, None)
 
     # -- tokens -------------------------------------------------------------------------------
 

@@ -8,11 +8,13 @@ import asyncio
 import contextlib
 import datetime
 import time
+from dataclasses import replace
 
 from loguru import logger
 
-from pipecat_runway import wire
+from pipecat_runway import registry, wire
 from pipecat_runway.api import RunwayAPI
+from pipecat_runway.ending import CONFIRM_INTERVAL, cancel_session
 from pipecat_runway.errors import (
     AnswerLostError,
     APIError,
@@ -24,14 +26,14 @@ from pipecat_runway.errors import (
     SessionFailedError,
 )
 from pipecat_runway.lifecycle import Event, State, step
+from pipecat_runway.ownership import Record
 from pipecat_runway.room import AvatarRoom
 
 STATUS_INTERVAL = 1.0  # s between looks at the API while the avatar is awaited (CORE: 1 s)
 TOKEN_SLACK = 60.0  # s the avatar's token outlives the wait for it
 END_CALL_BOUND = 3.0  # s for the avatar to end the session itself, after which it is cancelled
-DELETE_ATTEMPTS = 3
 END_CALL_EVERY = 1.0  # s until it is told once more: what is sent just after a join may be lost
-CONFIRM_INTERVAL = 0.1  # s between looks at the API after the avatar has left
+CANCEL_BOUND = 6.0  # s the API is tried for, when the avatar did not do it
 REACHABLE_BOUND = 2.0  # s after the picture until data is sent, even if nobody said it arrives
 ANSWER_BOUND = 10.0  # s an end waits for a create that is still under way
 
@@ -81,6 +83,7 @@ class AvatarSession:
         self._reachable = asyncio.Event()
         self._left = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
+        self._entry = registry.Entry()
 
     @property
     def state(self) -> State:
@@ -137,6 +140,7 @@ class AvatarSession:
         }
         self._state = step(self._state, Event.CREATE)
         self.asked_at = time.monotonic()
+        self._room.guard.add(self.end)
         self._creating = asyncio.create_task(self._create(integration))
         unanswered: AnswerLostError | None = None
         try:
@@ -180,6 +184,17 @@ class AvatarSession:
         )
 
     async def _create(self, integration: dict[str, str]) -> None:
+        record = Record(
+            owner=registry.here(),
+            room=self._room.name,
+            livekit_url=self._livekit_url,
+            identity=self.identity,
+            session_id=None,
+            base_url=self._api.base_url,
+            key=self._api.key_digest,
+            asked_at=time.time(),
+        )
+        await self._entry.write(record)  # before the create: its answer may be lost
         try:
             self.session_id = await self._api.create_session(
                 avatar=self._avatar, integration=integration, max_duration=self._max_duration
@@ -194,6 +209,9 @@ class AvatarSession:
             raise
         self._state = step(self._state, Event.CREATED)
         logger.info(f"Runway session {self.session_id} created, the avatar is awaited")
+        record = replace(record, session_id=self.session_id)
+        await self._entry.write(record)
+        await self._room.claim(record)
 
     async def _watch_status(self) -> None:
         """Return only by raising, when Runway reports an end before the avatar came."""
@@ -224,28 +242,33 @@ class AvatarSession:
     async def end(self) -> None:
         """Tell the avatar or the API that the session is over, and see it confirmed.
 
-        Safe in any state and more than once; bounded; goes on if the caller is cancelled.
+        Safe in any state and more than once; bounded; goes on if the caller is cancelled, and is
+        begun again if it is cancelled itself.
         """
-        if self._ending is None:
-            self._ending = asyncio.create_task(self._end())
-        await asyncio.shield(self._ending)
+        while self._ending is None or not self._ending.done() or self._ending.cancelled():
+            if self._ending is None or self._ending.done():
+                self._ending = asyncio.create_task(self._end())
+            await asyncio.wait({self._ending})
+        self._ending.result()
 
     async def _end(self) -> None:
-        if self._creating is not None and not self._creating.done():
+        if self._creating is not None:
             await asyncio.wait({self._creating}, timeout=ANSWER_BOUND)
             if not self._creating.done():
                 self._creating.cancel()
                 await asyncio.wait({self._creating})
-                if self._state is State.CREATING:
-                    self._state = step(self._state, Event.CREATED)
-        if self._creating is not None and not self._creating.cancelled():
-            self._creating.exception()  # told to whoever started the session
+            if self._state is State.CREATING:
+                self._state = step(self._state, Event.CREATED)
+            if not self._creating.cancelled():
+                self._creating.exception()  # told to whoever started the session
         self._state = step(self._state, Event.END)
-        if self._state is State.ENDED:
-            return
-        if await self._end_call() or await self._delete():
+        if self._state is not State.ENDED and (await self._end_call() or await self._cancel()):
             self._state = step(self._state, Event.TOLD)
             logger.info(f"Runway session {self.session_id} ended")
+        if self._state is State.ENDED:
+            self._room.guard.discard(self.end)
+            self._room.disclaim(self.identity)
+            await self._entry.remove()
 
     async def _end_call(self) -> bool:
         """End the call the way a user does, so that the session ends as COMPLETED."""
@@ -267,20 +290,18 @@ class AvatarSession:
             return False
         return True
 
-    async def _delete(self) -> bool:
+    async def _cancel(self) -> bool:
         if self.session_id is None:
             logger.warning(
                 "a Runway session may exist whose id was never answered; its room is deleted"
             )
             return False
-        for attempt in range(DELETE_ATTEMPTS):
-            try:
-                await self._api.delete_session(self.session_id)
-                return True
-            except APIError as e:
-                error = e
-            if error.status_code == 404:
-                return True
-            await asyncio.sleep(0.2 * 2**attempt)
-        logger.error(f"a Runway session could not be ended and may be billed: {error}")
-        return False
+        try:
+            await cancel_session(self._api, self.session_id, bound=CANCEL_BOUND)
+        except (RunwayError, RuntimeError) as e:  # RuntimeError: of a client that was closed
+            logger.error(
+                f"Runway session {self.session_id} could not be ended and may be billed: {e} "
+                "`pipecat-runway sessions reap` tries again once this process is over."
+            )
+            return False
+        return True

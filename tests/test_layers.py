@@ -11,10 +11,19 @@ PACKAGE = Path(pipecat_runway.__file__).parent
 
 # From the bottom up. A module may import from its own storey's left neighbours and from below.
 STOREYS = [
-    ["wire", "errors", "lifecycle", "renewal", "addresses", "lipsync", "playback"],  # pure
+    [  # pure
+        "wire",
+        "errors",
+        "lifecycle",
+        "renewal",
+        "addresses",
+        "lipsync",
+        "playback",
+        "ownership",
+    ],
     ["matching", "hearing"],  # pure but for numpy
-    ["api", "room", "media"],  # adapters
-    ["session", "face", "faces", "avatar"],  # owners
+    ["api", "registry", "guard", "room", "media"],  # adapters
+    ["ending", "session", "face", "faces", "avatar"],  # owners
     ["video"],  # Pipecat faces
     ["flows"],  # Pipecat Flows' view of a face
     ["__init__"],
