@@ -463,9 +463,17 @@ async def _jitter_buffer(track: rtc.Track) -> JitterBuffer:
 
 async def _bounded(action: str, step: Coroutine[Any, Any, Any]) -> None:
     """Run a step of closing; a step that fails or hangs does not hold the others."""
+    # A task, because LiveKit's own may have been cancelled: that is the step's failure, not ours.
+    task = asyncio.create_task(step)
     try:
-        await asyncio.wait_for(step, CLOSE_TIMEOUT)
-    except (TimeoutError, OSError, aiohttp.ClientError, RuntimeError) as e:
+        await asyncio.wait({task}, timeout=CLOSE_TIMEOUT)
+    finally:
+        stuck = task.cancel()
+    try:
+        if stuck:
+            raise TimeoutError
+        task.result()
+    except (asyncio.CancelledError, OSError, aiohttp.ClientError, RuntimeError) as e:
         logger.warning(f"could not {action} ({type(e).__name__})")
 
 

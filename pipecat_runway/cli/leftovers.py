@@ -176,8 +176,12 @@ class Leftovers:
         if one.owner is not None:
             pid = one.owner.pid
             one.standing = standing(one.owner, registry.here(), registry.started(pid))
+        one.kept = await self.why_kept(one)
+
+    async def why_kept(self, one: Leftover) -> str | None:
+        """Return why something must be left alone, None if it is to be ended."""
         doubtful = one.standing in (Standing.DOUBTFUL, Standing.ELSEWHERE)
-        one.kept = kept_because(
+        return kept_because(
             one.standing,
             said_gone=one.owner is not None and one.owner.host in self._gone,
             in_room=await self._bot_in(one) if doubtful else None,
