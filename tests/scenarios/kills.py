@@ -24,7 +24,7 @@ from tests.cli.processes import COMMAND
 from tests.conftest import STRICT
 
 ROOT = Path(__file__).parents[2]
-PROVISIONING = 1.5  # s from "go" within which it is interrupted
+PROVISIONING = 0.6  # s, of each half of it
 EXIT_BOUND = 40.0  # s; Pipecat gives a cancelled pipeline 20
 HANG_BOUND = 8.0  # s
 END_BOUND = 15.0  # s for a session to end by itself
@@ -261,6 +261,9 @@ async def _die(
     try:
         victim.tell("go" if way.handled else "go unhandled")
         if way.early:
+            # Of its two halves, the one before the create and the one behind it.
+            if rng.random() < 0.5:
+                await _created(runway, before)
             await asyncio.sleep(rng.uniform(0, PROVISIONING))
         else:
             await victim.heard("face")
@@ -307,6 +310,12 @@ def _files(state: Path, others: set[str]) -> list[Path]:
         if path.name.partition(".")[0] not in others
         and '"session_id": null' not in path.read_text()
     ]
+
+
+async def _created(runway: RunwaySimulator, before: int) -> None:
+    async with asyncio.timeout(EXIT_BOUND):
+        while len(runway.sessions) == before:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
 
 
 async def _strike(runway: RunwaySimulator, way: Way, victim: Victim, before: int) -> float:
