@@ -4,7 +4,6 @@ import os
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
 
 from pipecat_runway.cli.interrupt import run
 from pipecat_runway.cli.leftovers import Leftover, Leftovers
@@ -16,8 +15,7 @@ def show() -> int:
     Returns:
         The exit status.
     """
-    console = Console(highlight=False)
-    return run(_show(console), lambda: None)
+    return run(_show(Console(highlight=False, soft_wrap=True)), lambda: None)
 
 
 def reap(*, dry_run: bool, gone: Sequence[str]) -> int:
@@ -36,20 +34,15 @@ def reap(*, dry_run: bool, gone: Sequence[str]) -> int:
 
 
 async def _show(console: Console) -> int:
-    table = Table("room", "owner", "age", "session", "Runway says", "reap would")
     async with Leftovers(os.environ) as leftovers:
         found = await leftovers.find()
         for one in found:
             would = f"leave it: {one.kept}" if one.kept else "end it"
-            sessions = [
-                (record.session_id or "?", await leftovers.status(record))
-                for record in one.records.values()
-            ]
-            for session_id, status in sessions or [("none", "")]:
-                table.add_row(one.room, _owner(one), _age(one.age), session_id, status, would)
-        if found:
-            console.print(table)
-        else:
+            console.print(f"{one.room}: {_owner(one)}; {_age(one.age)} old; reap would {would}")
+            for record in one.records.values():
+                status = await leftovers.status(record)
+                console.print(f"  session {record.session_id or '?'}: {status}")
+        if not found:
             console.print("No session is left, as far as was looked.")
         _note(console, leftovers)
     return 0
@@ -79,8 +72,8 @@ def _note(console: Console, leftovers: Leftovers) -> None:
 
 def _owner(one: Leftover) -> str:
     if one.owner is None or one.standing is None:
-        return "not named"
-    return f"{one.standing.value}, process {one.owner.pid} on {one.owner.host}"
+        return "owner not named"
+    return f"owner {one.standing.value}, process {one.owner.pid} on {one.owner.host}"
 
 
 def _age(seconds: float) -> str:

@@ -241,7 +241,7 @@ async def command(runway: RunwaySimulator, *arguments: str) -> tuple[int | None,
         COMMAND,
         "sessions",
         *arguments,
-        env={**os.environ, **runway.env, "COLUMNS": "200"},
+        env={**os.environ, **runway.env},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -255,16 +255,18 @@ async def test_the_commands_say_what_they_see_and_touch_nothing(
 ) -> None:
     """`list` and `reap --dry-run`: owner, age, status and verdict; no secret."""
     gone, alive = await left.by(dead()), await left.by(registry.here())
-    (status, table), (dry, plan) = await asyncio.gather(
+    (status, shown), (dry, plan) = await asyncio.gather(
         command(runway, "list"), command(runway, "reap", "--dry-run")
     )
-    assert (0, 0) == (status, dry), table + plan
+    assert (0, 0) == (status, dry), shown + plan
     for record, owner, would in ((gone, "dead", "end it"), (alive, "alive", "leave it")):
-        (line,) = [line for line in table.splitlines() if record.room in line]
-        assert all(text in line for text in (str(record.session_id), owner, would, "NOT_READY"))
+        (line,) = [line for line in shown.splitlines() if line.startswith(record.room)]
+        assert f"owner {owner}, process {record.owner.pid} on {record.owner.host}" in line
+        assert f"reap would {would}" in line
+        assert f"session {record.session_id}: NOT_READY" in shown
     assert f"{gone.room}: would be ended; sessions: {gone.session_id}" in plan
     assert f"{alive.room}: left alone, its process runs" in plan
     secrets: list[Any] = [v for n, v in runway.env.items() if n.endswith(("SECRET", "API_KEY"))]
-    assert not [s for s in secrets if s in table + plan]
+    assert not [s for s in secrets if s in shown + plan]
     assert session(runway, gone).is_open
     assert 2 == len(list(registry.entries()))

@@ -19,7 +19,7 @@ from typing import Any
 
 from livekit import api
 
-from pipecat_runway.simulator import RunwaySimulator, SimulatedSession
+from pipecat_runway.simulator import RunwaySimulator
 from tests.cli.processes import COMMAND
 from tests.conftest import STRICT
 
@@ -175,16 +175,19 @@ class Victim:
 class Sibling:
     """A live call in another process, which nobody may touch."""
 
-    def __init__(self, victim: Victim, session: SimulatedSession) -> None:
-        assert session.room is not None
-        self.room = session.room.room_name
-        self._victim, self._session = victim, session
+    def __init__(self, victim: Victim, runway: RunwaySimulator) -> None:
+        room = runway.sessions[-1].room
+        assert room is not None
+        self.room = room.room_name
+        self._victim, self._runway = victim, runway
 
     @property
     def untouched(self) -> bool:
-        """Whether its call is as it was."""
-        left = [event for event in self._session.events if event.kind in ("left", "room_lost")]
-        return self._victim.lives and self._session.is_open and not left
+        """Whether its call is as it was; one session may have followed another."""
+        its = [s for s in self._runway.sessions if s.room and s.room.room_name == self.room]
+        ended = [s for s in its if s.status in ("CANCELLED", "FAILED")]
+        lost = [event for s in its for event in s.events if event.kind == "room_lost"]
+        return self._victim.lives and any(s.is_open for s in its) and not ended and not lost
 
 
 async def kills(
@@ -202,7 +205,7 @@ async def kills(
     Args:
         runway: The local Runway.
         state: A directory for their files.
-        count: How many die each way; the live call's session must outlast all of them.
+        count: How many die each way.
         ways: How.
         seed: Of the moments.
     """
@@ -235,7 +238,7 @@ async def _sibling(runway: RunwaySimulator, env: Mapping[str, str]) -> AsyncIter
         await victim.heard("ready")
         victim.tell("go")
         await victim.heard("face")
-        yield Sibling(victim, runway.sessions[-1])
+        yield Sibling(victim, runway)
         victim.tell("end")
         assert await victim.gone(EXIT_BOUND)
     finally:
@@ -283,9 +286,9 @@ async def _die(
         await asyncio.sleep(0.05)  # for the clock
     finally:
         clock.cancel()
-    sessions = runway.sessions[before:]
-    still_open = [session for session in sessions if session.is_open]
     others = {sibling.room} if sibling else set()
+    sessions = [s for s in runway.sessions[before:] if s.room and s.room.room_name not in others]
+    still_open = [session for session in sessions if session.is_open]
     rooms = await _rooms(runway) - others
     files = _files(state, others)
     report.deaths += 1
