@@ -5,10 +5,12 @@ import asyncio
 import json
 import platform
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from loguru import logger
@@ -232,6 +234,35 @@ async def soak(options: argparse.Namespace) -> Result:
     return result
 
 
+async def kills(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
+    """Count what stays open after bots that died in every way, each in a process of its own."""
+    from tests.scenarios.kills import WAYS
+    from tests.scenarios.kills import kills as all_kills
+
+    ways = {name: way for name, way in WAYS.items() if not options.only or name in options.only}
+    result = {}
+    with tempfile.TemporaryDirectory() as state:
+        async for name, report in all_kills(runway, Path(state), count=options.count, ways=ways):
+            past = sorted(report.past_end)
+            result[name] = {
+                "deaths": report.deaths,
+                "sessions they had": report.sessions,
+                "sessions left open": report.open,
+                "rooms and files left": [report.rooms, report.files],
+                "billed past the end, s, p50, p95, longest": [
+                    round(past[min(len(past) - 1, int(len(past) * part))], 2)
+                    for part in (0.5, 0.95, 1.0)
+                    if past
+                ],
+                "did not end by themselves": report.hung,
+                "said": sorted(set(report.said)),
+            }
+            if ways[name].reaped:
+                result[name]["a live sibling untouched"] = report.sibling_untouched
+            print(name, json.dumps(result[name]), flush=True)
+    return result
+
+
 BENCHMARKS: dict[str, Callable[[RunwaySimulator, argparse.Namespace], Awaitable[Result]]] = {
     "barge-in": barge_in,
     "marked-speech": marked_speech,
@@ -242,6 +273,7 @@ BENCHMARKS: dict[str, Callable[[RunwaySimulator, argparse.Namespace], Awaitable[
     "receptionist": receptionist,
     "faults": faults,
     "words": words,
+    "kills": kills,
 }
 # With the simulator in a process of its own.
 APART: dict[str, Callable[[argparse.Namespace], Awaitable[Result]]] = {"soak": soak}
@@ -255,6 +287,7 @@ COUNTS = {
     "receptionist": 10,
     "soak": 200,
     "words": 200,
+    "kills": 20,
 }
 
 
@@ -268,7 +301,7 @@ def main() -> None:
         "--only",
         nargs="*",
         default=[],
-        help="barge-in: only these workers; faults: only these; "
+        help="barge-in, faults, kills: only these; "
         "soak: service, or for comparison livekit and pipecat",
     )
     parser.add_argument("--slots", type=int, default=None, help="renewal: sessions at once")

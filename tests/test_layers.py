@@ -13,11 +13,11 @@ PACKAGE = Path(pipecat_runway.__file__).parent
 STOREYS = [
     [  # pure
         *("wire", "errors", "retries", "refusals", "lifecycle", "renewal", "addresses"),
-        *("lipsync", "playback", "handover"),
+        *("lipsync", "playback", "handover", "ownership"),
     ],
     ["matching", "pauses", "words", "hearing"],  # pure but for numpy
-    ["api", "roomfacts", "room", "media"],  # adapters
-    ["session", "face", "faces", "avatar"],  # owners
+    ["api", "registry", "guard", "roomfacts", "room", "media"],  # adapters
+    ["ending", "session", "face", "faces", "avatar"],  # owners
     ["pictures", "texts", "video"],  # Pipecat faces
     ["flows"],  # Pipecat Flows' view of a face
     ["__init__"],
