@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import pytest_asyncio
 from livekit import api
@@ -17,6 +18,10 @@ from pipecat_runway import RunwayVideoService, registry
 from pipecat_runway.simulator import Faults, LiveKitServer, RunwaySimulator
 from pipecat_runway.simulator.livekit_binary import find_livekit_server
 from tests.kit.timing import place_on_the_machine
+
+# No test of ours judges how long an example takes: the machines are noisy.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # The simulated worker ignores an empty room, so that a session nobody ended is noticed.
 # Small pictures leave two cores enough time for the sound.
