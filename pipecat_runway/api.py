@@ -27,6 +27,7 @@ from pipecat_runway.errors import (
     UnknownAvatarError,
     UnreachableError,
 )
+from pipecat_runway.ownership import digest
 from pipecat_runway.refusals import refused
 
 REQUEST_TIMEOUT = httpx.Timeout(30.0, connect=5.0)  # s; a create answers in about a second
@@ -180,6 +181,16 @@ class RunwayAPI:
     def host(self) -> str:
         """The host requests go to."""
         return self._client.base_url.host
+
+    @property
+    def base_url(self) -> str:
+        """Where the API is."""
+        return str(self._client.base_url).rstrip("/")
+
+    @property
+    def key_digest(self) -> str:
+        """What tells the key from others, and does not show it."""
+        return digest(self._client.api_key)
 
     async def create_session(
         self,

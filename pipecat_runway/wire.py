@@ -59,6 +59,8 @@ ENV_LIVEKIT_API_SECRET: Final = "LIVEKIT_API_SECRET"  # LKP
 
 # -- the room ---------------------------------------------------------------------------------
 
+ROOM_PREFIX: Final = "pipecat-runway-"  # ours
+AGENT_IDENTITY: Final = "pipecat-runway-agent"  # ours
 AVATAR_IDENTITY: Final = "runway-avatar-agent"  # LKP; a suffix makes it unique per session
 PUBLISH_ON_BEHALF: Final = "lk.publish_on_behalf"  # LKA voice/room_io, token attribute
 PARTICIPANT_KIND: Final = "agent"  # LKP: kind of both tokens
