@@ -95,9 +95,13 @@ class WorkerHost:
         Raises:
             WorkerProcessError: There was no free process and none could be started.
         """
-        async with self._choosing:
-            process = await self._free()
-            process.session_id = session_id
+        try:
+            async with self._choosing:
+                process = await self._free()
+                process.session_id = session_id
+        except asyncio.CancelledError:  # called back before there was anybody to send
+            self._tell(_left(session_id, "deleted"))
+            raise
         await process.order(
             Join(
                 session_id=session_id,
@@ -167,10 +171,14 @@ class WorkerHost:
             self._processes.remove(process)
         if (session_id := process.session_id) is not None:
             process.session_id = None
-            self._tell(WorkerEvent(session_id, "left", time.monotonic(), {"reason": "killed"}))
+            self._tell(_left(session_id, "killed"))
 
     def _tell(self, event: WorkerEvent) -> None:
         try:
             self._on_event(event)
         except Exception:
             logger.exception("The handler of avatar worker events failed on %r.", event.kind)
+
+
+def _left(session_id: str, reason: str) -> WorkerEvent:
+    return WorkerEvent(session_id, "left", time.monotonic(), {"reason": reason})

@@ -162,30 +162,27 @@ async def test_a_mute_avatar_moves_its_lips(local: RunwaySimulator) -> None:
         assert await here.heard(20, 5) == numbers(20, 5)
 
 
-@pytest.mark.parametrize("picture", ["stopped", "still"])
-async def test_a_picture_that_stands_still_while_the_sound_goes_on(
-    local: RunwaySimulator, picture: str
-) -> None:
+async def test_a_picture_that_stands_still_while_the_sound_goes_on(local: RunwaySimulator) -> None:
     """Stopped: no more pictures come. Still: they come, and their mouth does not move."""
     async with scene(local, watch=True) as here:
         await here.bot.until(lambda: len(here.bot.pictures) > 3)
-        await local.fault(f"picture={picture}", here.session)
-        thrown = await here.thrown("picture")
-        await here.say(0, 8)
-        assert await here.heard(0, 8) == numbers(0, 8)
-        later = [frame for at, frame in here.bot.pictures if at > thrown + 0.3]
-        assert bool(later) == (picture == "still")
-        if later:
-            first, last = (
-                np.frombuffer(f.data, np.uint8).astype(int) for f in later[:: len(later) - 1]
-            )
-            assert np.abs(first - last).max() < 40  # what a codec does to one and the same picture
-        before = len(here.bot.pictures)
-        await local.fault("picture=moving", here.session)
-        await here.bot.until(lambda: len(here.bot.pictures) > before + 3)
+        for picture, first in (("stopped", 0), ("still", 20)):
+            await local.fault(f"picture={picture}", here.session)
+            thrown = (await here.session.wait_for("fault", BOUND, value=picture)).at
+            await here.say(first, 7)
+            await here.bot.until(lambda n=first: len(here.bot.finished) > n // 20)
+            assert await here.heard(first, 7) == numbers(first, 7)
+            later = [frame for at, frame in here.bot.pictures if at > thrown + 0.3]
+            assert bool(later) == (picture == "still")
+            before = len(here.bot.pictures)
+            if picture == "stopped":
+                await local.fault("picture=moving", here.session)
+                await here.bot.until(lambda n=before: len(here.bot.pictures) > n + 3)
+        first, last = (np.frombuffer(f.data, np.uint8).astype(int) for f in (later[0], later[-1]))
+        assert np.abs(first - last).max() < 40  # what a codec does to one and the same picture
 
 
-@pytest.mark.parametrize("voice", ["scrambled", "faster", "slower"])
+@pytest.mark.parametrize("voice", ["scrambled", "faster"])
 async def test_an_altered_voice_is_not_what_was_sent(local: RunwaySimulator, voice: str) -> None:
     """No mark can be read in it; read as it was altered, all of them can."""
     async with scene(local) as here:

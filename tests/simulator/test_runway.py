@@ -83,6 +83,17 @@ async def test_a_deleted_session_leaves_nobody_in_the_room() -> None:
             assert await local.is_left(f"room-{number}"), f"deleted after {delay} s"
 
 
+async def test_a_session_deleted_while_its_workers_process_starts_is_over() -> None:
+    """Two avatars need two processes; a call back while the second one starts is heard."""
+    async with whole() as local:
+        await local.create("one").wait_for("joined", BOUND)
+        other = local.create("other")
+        await asyncio.sleep(0.05)
+        local.runway.cancel(other)
+        await asyncio.wait_for(other.worker_gone.wait(), BOUND)
+        await local.create("third").wait_for("joined", BOUND)
+
+
 async def test_a_wrong_token_fails_the_session() -> None:
     """A worker that the LiveKit server refuses is a FAILED session."""
     async with whole() as local:
