@@ -21,6 +21,7 @@ from tests.kit.transport import LoopbackTransport
 from tests.scenarios import soak as soaking
 from tests.scenarios.barge_in import barge_ins
 from tests.scenarios.marked import Shape, shapes, speak_all
+from tests.scenarios.renewals import Report as Renewals
 from tests.scenarios.renewals import renewals
 
 Result = dict[str, Any]
@@ -97,8 +98,20 @@ async def flows(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
 
 async def renewal(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
     """Count what is lost where one session follows another, sessions being of 10 s."""
-    runway.faults = STRICT
-    report = await renewals(service_for(runway, max_duration=10), runway, options.count)
+    runway.faults = STRICT if options.slots is None else replace(STRICT, max_sessions=options.slots)
+    return _renewed(await renewals(service_for(runway, max_duration=10), runway, options.count))
+
+
+async def change(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
+    """Count what is lost where another character takes over while speech goes on."""
+    runway.faults = replace(STRICT, effective_limit=3600)
+    presets = ("tennis-coach", "influencer", "cooking-teacher")
+    service = service_for(runway, max_duration=1800)
+    report = await renewals(service, runway, options.count, characters=presets)
+    return _renewed(report) | {"characters": report.shown}
+
+
+def _renewed(report: Renewals) -> Result:
     billed, call = report.billed
     return {
         "renewed": report.renewed,
@@ -106,7 +119,7 @@ async def renewal(runway: RunwaySimulator, options: argparse.Namespace) -> Resul
         "wrong marks": {k: asdict(v) for k, v in report.verdicts.items()},
         "brackets": report.brackets,
         "longest gap in the picture, ms": round(1000 * max(report.gaps)),
-        "two sessions open, s, longest": round(max(report.doubled), 2),
+        "two sessions open, s, longest": round(max(report.doubled, default=0.0), 2),
         "billed, s, and the call's length": [billed, round(call, 1)],
         "sessions left open": report.left,
         "errors": report.errors,
@@ -175,6 +188,7 @@ BENCHMARKS: dict[str, Callable[[RunwaySimulator, argparse.Namespace], Awaitable[
     "idle": idle,
     "flows": flows,
     "renewal": renewal,
+    "change": change,
     "receptionist": receptionist,
 }
 # With the simulator in a process of its own.
@@ -185,6 +199,7 @@ COUNTS = {
     "marked-speech": 20,
     "flows": 50,
     "renewal": 50,
+    "change": 20,
     "receptionist": 10,
     "soak": 200,
 }
@@ -202,6 +217,7 @@ def main() -> None:
         default=[],
         help="barge-in: only these workers; soak: service, or for comparison livekit and pipecat",
     )
+    parser.add_argument("--slots", type=int, default=None, help="renewal: sessions at once")
     options = parser.parse_args()
     options.count = options.count or COUNTS.get(options.benchmark, 1)
     logger.remove()

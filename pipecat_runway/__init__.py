@@ -3,9 +3,19 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipecat_runway.video import RunwayVideoService, RunwayVideoSettings
+    from pipecat_runway.video import (
+        RunwayUpdateSettingsFrame,
+        RunwayUsageMetricsData,
+        RunwayVideoService,
+        RunwayVideoSettings,
+    )
 
-__all__ = ["RunwayVideoService", "RunwayVideoSettings"]
+__all__ = [
+    "RunwayUpdateSettingsFrame",
+    "RunwayUsageMetricsData",
+    "RunwayVideoService",
+    "RunwayVideoSettings",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -31,12 +31,17 @@ def check_room_address(livekit_url: str, api_host: str) -> None:
             f"livekit_url must look like wss://host, got the scheme {parts.scheme!r}",
             advice=f"Check {wire.ENV_LIVEKIT_URL}.",
         )
-    if api_host != wire.CLOUD_DOMAIN and not api_host.endswith("." + wire.CLOUD_DOMAIN):
+    if not is_runways(api_host):
         return
     if parts.scheme not in _SECURE:
         raise RoomAddressError(f"livekit_url is {parts.scheme}://, Runway takes only wss:// here")
     if _is_private(host):
         raise RoomAddressError(f"livekit_url names {host}, which is not a public host")
+
+
+def is_runways(host: str) -> bool:
+    """Return whether a host is one of Runway's own."""
+    return host == wire.CLOUD_DOMAIN or host.endswith("." + wire.CLOUD_DOMAIN)
 
 
 def _is_private(host: str) -> bool:

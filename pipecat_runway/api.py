@@ -5,35 +5,43 @@ Everything the client raises is translated here, once, into the errors of
 """
 
 import asyncio
+import email.utils
+import itertools
 import logging
-import re
-from collections.abc import AsyncIterator, Iterator
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import runwayml
 from runwayml import AsyncRunwayML
+from runwayml.types import RealtimeSessionRetrieveResponse
 
-from pipecat_runway import wire
+from pipecat_runway import retries, wire
 from pipecat_runway.errors import (
     AnswerLostError,
     APIError,
-    ConcurrencyError,
     ConfigError,
-    CreditsError,
-    FieldRefusedError,
-    KeyRefusedError,
     UnknownAvatarError,
     UnreachableError,
-    VendorFaultError,
 )
+from pipecat_runway.refusals import refused
 
-CONNECT_ATTEMPTS = 3  # for a create: only a connection that never came about is tried again
 REQUEST_TIMEOUT = httpx.Timeout(30.0, connect=5.0)  # s; a create answers in about a second
+REPEAT_BOUND = 5.0  # s within which a request that does no harm is repeated
+CREATE = "create a session"
+NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+)
 ANSWER_BYTES = 64 * 1024  # of an answer that are read; Runway's have a few hundred
-FIELDS_NAMED = 5  # of those a refusal lists
+
+_Answer = TypeVar("_Answer")
 
 
 class _NoRequestBodies(logging.Filter):
@@ -78,11 +86,49 @@ class SessionStatus:
         name: Its status.
         failure: The code of its failure, if it has failed.
         queued: Whether it waits for a free slot.
+        duration: What it lasted, in s, if it was COMPLETED.
+        fields: The names of all fields that were answered.
     """
 
     name: str
     failure: str | None
     queued: bool
+    duration: int | None = None
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Account:
+    """What Runway says of the organization a key belongs to.
+
+    Attributes:
+        credits: What is left of them.
+        at_once: How many sessions may be open at once; None for no limit.
+        daily: How many may be created in a day; None for no limit.
+        today: How many were created in the past day.
+        has_characters: Whether the tier names the model of realtime avatars at all.
+    """
+
+    credits: int
+    at_once: int | None
+    daily: int | None
+    today: int
+    has_characters: bool
+
+
+@dataclass(frozen=True)
+class RawAnswer:
+    """An answer as it came.
+
+    Attributes:
+        status: Its HTTP status.
+        headers: Its headers.
+        text: Its body.
+    """
+
+    status: int
+    headers: httpx.Headers
+    text: str
 
 
 class RunwayAPI:
@@ -94,7 +140,7 @@ class RunwayAPI:
         client: A client to use instead. It stays the caller's: it is not closed here.
 
     Raises:
-        ConfigError: If there is neither a key nor a client.
+        ConfigError: If there is neither a key nor a client, or `base_url` is no address.
     """
 
     def __init__(
@@ -111,15 +157,20 @@ class RunwayAPI:
                     "api_key is missing",
                     advice=f"Pass api_key or set {wire.ENV_API_SECRET}.",
                 )
-            client = self._own = AsyncRunwayML(
-                api_key=api_key,
-                base_url=base_url or wire.BASE_URL,
-                timeout=REQUEST_TIMEOUT,
-                # A redirect would take the room's token elsewhere; Runway sends none.
-                http_client=runwayml.DefaultAsyncHttpxClient(
-                    follow_redirects=False, event_hooks={"response": [_bound_body]}
-                ),
-            )
+            try:
+                client = self._own = AsyncRunwayML(
+                    api_key=api_key,
+                    base_url=base_url or wire.BASE_URL,
+                    timeout=REQUEST_TIMEOUT,
+                    # A redirect would take the room's token elsewhere; Runway sends none.
+                    http_client=runwayml.DefaultAsyncHttpxClient(
+                        follow_redirects=False, event_hooks={"response": [_bound_body]}
+                    ),
+                )
+            except httpx.InvalidURL as e:
+                raise ConfigError(
+                    "base_url is not an address", advice=f"Check {wire.ENV_BASE_URL}."
+                ) from e
         # A create that is sent twice can bill twice, and no idempotency header exists.
         self._client = client.with_options(max_retries=0)
         timeout = self._client.timeout
@@ -138,7 +189,7 @@ class RunwayAPI:
         integration: dict[str, str],
         max_duration: int | None,
     ) -> str:
-        """Create a realtime session. It is billed from here on.
+        """Create a realtime session. It is billed from here on. One request, never repeated here.
 
         Args:
             avatar: ``type``, and ``preset_id`` or ``avatar_id``. Fields are spelled as the SDK
@@ -152,37 +203,103 @@ class RunwayAPI:
         Raises:
             UnreachableError: No connection came about, so nothing was created.
             AnswerLostError: The answer was lost; the session may exist.
+            RoomAddressError: Runway takes another address for none it can reach.
             APIError: Runway refused.
         """
         body: dict[str, Any] = {"model": wire.MODEL, "avatar": avatar, "integration": integration}
         if max_duration is not None:
             body["max_duration"] = max_duration
-        for attempt in range(1, CONNECT_ATTEMPTS + 1):
-            try:
-                async with self._asking("create a session"):
-                    return _session_id(await self._client.realtime_sessions.create(**body))
-            except UnreachableError:
-                if attempt == CONNECT_ATTEMPTS:
-                    raise
-        raise AssertionError("unreachable")
+        async with self._asking(CREATE, missing=UnknownAvatarError):
+            answer = await self._client.realtime_sessions.create(**body)
+            return _text(answer, "id")
 
     async def session_status(self, session_id: str) -> SessionStatus:
         """Return a session's status.
 
         Raises:
-            APIError: Runway refused, or could not be reached.
+            APIError: Runway refused, or could not be reached, several times.
         """
-        async with self._asking("read the session", session_id):
-            return _status(await self._client.realtime_sessions.retrieve(session_id))
+
+        async def read() -> SessionStatus:
+            async with self._asking("read the session", session_id):
+                answer = await self._client.realtime_sessions.retrieve(session_id)
+                return _status(answer)
+
+        return await _repeated(read)
 
     async def delete_session(self, session_id: str) -> None:
         """Cancel a session.
 
         Raises:
-            APIError: Runway refused, or could not be reached.
+            APIError: Runway refused, or could not be reached, several times.
         """
-        async with self._asking("end the session", session_id):
-            await self._client.realtime_sessions.delete(session_id)
+
+        async def delete() -> None:
+            async with self._asking("end the session", session_id):
+                await self._client.realtime_sessions.delete(session_id)
+
+        await _repeated(delete)
+
+    async def account(self) -> Account:
+        """Return what the key's organization has left, and may do.
+
+        Raises:
+            APIError: Runway refused, or could not be reached, several times.
+        """
+
+        async def read() -> Account:
+            async with self._asking("read the account"):
+                answer = await self._client.organization.retrieve()
+                limits = answer.tier.models.get(wire.MODEL)
+                used = answer.usage.models.get(wire.MODEL)
+                return Account(
+                    credits=int(answer.credit_balance),
+                    at_once=_limit(limits.max_concurrent_generations if limits else None),
+                    daily=_limit(limits.max_daily_generations if limits else None),
+                    today=int(used.daily_generations) if used else 0,
+                    has_characters=limits is not None,
+                )
+
+        return await _repeated(read)
+
+    async def avatar_status(self, avatar_id: str) -> str:
+        """Return the status of a custom avatar: PROCESSING, READY or FAILED.
+
+        Raises:
+            UnknownAvatarError: The key cannot see it.
+            APIError: Runway refused, or could not be reached, several times.
+        """
+
+        async def read() -> str:
+            async with self._asking("read the avatar", missing=UnknownAvatarError):
+                return _text(await self._client.avatars.retrieve(avatar_id), "status")
+
+        return await _repeated(read)
+
+    async def look(
+        self, path: str, *, key: str | None = None, with_version: bool = True
+    ) -> RawAnswer:
+        """Return the answer to a GET as it came, whatever its status.
+
+        Args:
+            path: Below the base URL.
+            key: Another API key than ours.
+            with_version: Whether the API's version is named.
+
+        Raises:
+            APIError: Runway could not be reached.
+        """
+        headers: dict[str, Any] = {"Authorization": f"Bearer {key}"} if key else {}
+        if not with_version:
+            headers[wire.VERSION_HEADER] = runwayml.Omit()
+        async with self._asking("look at it"):
+            try:
+                answer = await self._client.get(
+                    path, cast_to=httpx.Response, options={"headers": headers}
+                )
+            except runwayml.APIStatusError as e:
+                answer = e.response
+            return RawAnswer(answer.status_code, answer.headers, answer.text)
 
     async def close(self) -> None:
         """Close the client, if it is ours."""
@@ -190,136 +307,115 @@ class RunwayAPI:
             await self._own.close()
 
     @asynccontextmanager
-    async def _asking(self, action: str, session_id: str | None = None) -> AsyncIterator[None]:
+    async def _asking(
+        self, action: str, session_id: str | None = None, missing: type[APIError] = APIError
+    ) -> AsyncIterator[None]:
         """Bound a request, and name the cause of whatever goes wrong with it."""
-        with _translated(action, session_id):
+        with _translated(action, session_id, missing):
             async with asyncio.timeout(self._bound):
                 yield
 
 
-def _session_id(answer: object) -> str:
-    """Read the answer to a create; the client hands on whatever came.
+async def _repeated(request: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    """Make a request that does no harm when it is carried out twice."""
+    until = time.monotonic() + REPEAT_BOUND
+    for attempt in itertools.count():
+        try:
+            return await request()
+        except APIError as e:
+            pause = retries.pause(e, attempt, random.random())
+            if not retries.may_repeat(e, attempt) or time.monotonic() + pause > until:
+                raise
+        await asyncio.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def _text(answer: object, name: str) -> str:
+    """Return a field of an answer that the rest depends on.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not there, or nothing that could be one.
     """
-    value = getattr(answer, "id", None)
-    if not isinstance(value, str) or not wire.SESSION_ID.fullmatch(value):
-        raise ValueError("no session id")
+    value = wire.named(getattr(answer, name, None))
+    if value is None:
+        raise ValueError(f"no {name} was answered")
     return value
 
 
-def _status(answer: object) -> SessionStatus:
+def _status(answer: RealtimeSessionRetrieveResponse) -> SessionStatus:
     """Read what was answered of a session; the client hands on whatever came.
 
     Raises:
         ValueError: It is no status.
     """
-    name = wire.named(getattr(answer, "status", None))
-    if name is None:
-        raise ValueError("no status")
     # Under its own spelling where the client did not recognise the answer as that of a failure.
     code = getattr(answer, "failure_code", None) or getattr(answer, "failureCode", None)
-    failure = wire.named(code)
-    return SessionStatus(name, failure, getattr(answer, "queued", None) is True)
+    duration = getattr(answer, "duration", None)
+    fields = answer.model_dump(by_alias=True, exclude_unset=True, warnings=False)
+    return SessionStatus(
+        _text(answer, "status"),
+        wire.named(code),
+        getattr(answer, "queued", None) is True,
+        duration if isinstance(duration, int) else None,
+        tuple(sorted(name for name in fields if wire.named(name))),
+    )
+
+
+def _limit(value: int | None) -> int | None:
+    return None if value is None else int(value)
 
 
 @contextmanager
-def _translated(action: str, session_id: str | None = None) -> Iterator[None]:
+def _translated(
+    action: str, session_id: str | None = None, missing: type[APIError] = APIError
+) -> Iterator[None]:
     try:
         yield
     except runwayml.APIStatusError as e:
-        raise _refusal(e, action, session_id) from e
+        raise refused(
+            e.status_code,
+            e.body,
+            action=action,
+            missing=missing,
+            session_id=session_id,
+            retry_after=_retry_after(e.response.headers),
+            sent_with=f"runwayml {runwayml.__version__}",
+        ) from e
     except runwayml.APIConnectionError as e:
-        if isinstance(e.__cause__, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+        if isinstance(e.__cause__, NEVER_SENT):
             raise UnreachableError(
                 f"Runway's API could not be reached to {action} ({type(e.__cause__).__name__})",
                 session_id=session_id,
             ) from e
-        what = f"did not answer the request to {action} ({type(e.__cause__).__name__})"
-        raise _lost(what, session_id) from e
+        raise AnswerLostError(
+            f"Runway's API did not answer the request to {action} ({type(e.__cause__).__name__})",
+            session_id=session_id,
+            advice=None if action == CREATE else "The request can be repeated.",
+        ) from e
     except TimeoutError as e:
-        raise _lost(f"did not come to the end of its answer to {action}", session_id) from e
-    except Exception as e:  # whatever the client makes of an answer that is none
-        raise _lost(
-            f"answered the request to {action} with something unreadable", session_id
+        raise AnswerLostError(
+            f"Runway's API did not come to the end of its answer to {action}",
+            session_id=session_id,
+            advice=None if action == CREATE else "The request can be repeated.",
+        ) from e
+    # What is no JSON, or not of the form that was promised, the client notices only in part, and
+    # trips over.
+    except Exception as e:
+        raise AnswerLostError(
+            f"Runway's API answered the request to {action} with something unreadable",
+            session_id=session_id,
+            advice=None if action == CREATE else f"Check {wire.ENV_BASE_URL}.",
         ) from e
 
 
-def _lost(what: str, session_id: str | None) -> AnswerLostError:
-    return AnswerLostError(
-        f"Runway's API {what}",
-        session_id=session_id,
-        advice=None if session_id is None else "The request can be repeated.",
-    )
-
-
-def _refusal(e: runwayml.APIStatusError, action: str, session_id: str | None) -> APIError:
-    """Name the cause of an error answer."""
-    status, text = e.status_code, _error_text(e.body)
-    kind: type[APIError]
-    match status:
-        case 401 | 403:
-            kind, what = KeyRefusedError, "the API key was refused"
-        case 402:
-            kind, what = CreditsError, "the organization has no credits left"
-        case 400 if "credits" in text:
-            kind, what = CreditsError, "the organization has no credits left"
-        case 404 if session_id is None:
-            kind, what = UnknownAvatarError, "the avatar does not exist for this API key"
-        case 429:
-            kind, what = ConcurrencyError, "too many sessions or requests at once"
-        case 400 | 422:
-            kind, what = FieldRefusedError, _refused_field(e.body, text)
-        case _ if status >= 500:
-            kind, what = VendorFaultError, "Runway failed"
-        case _ if status < 400:
-            kind, what = APIError, "what answers there points elsewhere"
-        case _:
-            kind, what = APIError, "the request was refused"
-    error = kind(
-        f"Runway's API would not {action}, {what} (HTTP {status})",
-        status_code=status,
-        session_id=session_id,
-        advice=_field_advice(what) if kind is FieldRefusedError else None,
-    )
-    return error
-
-
-def _error_text(body: object) -> str:
-    text = body.get("error") if isinstance(body, dict) else body
-    return text if isinstance(text, str) else ""
-
-
-def _refused_field(body: object, text: str) -> str:
-    """Say which field was refused; both forms of body seen in the wild are read."""
-    names: list[str] = []
-    issues = body.get("issues") if isinstance(body, dict) else None
-    for issue in issues if isinstance(issues, list) else []:
-        if isinstance(issue, dict):
-            path, keys = _names(issue.get("path")), _names(issue.get("keys"))
-            names += [".".join([*path, key]) for key in keys] or [".".join(path)]
-    if not names and (match := re.search(r"Unrecognized keys?:?\s*\"?(\w{1,64})", text)):
-        names = [match[1]]
-    named = ", ".join(f"`{name}`" for name in [name for name in names if name][:FIELDS_NAMED])
-    # The bare word, not "key: word": Pipecat's redaction masks what follows such a colon.
-    return f"it refused the field {named}" if named else "it refused the request's body"
-
-
-def _names(parts: object) -> list[str]:
-    """Return the names in a list from an answer, as far as they can be repeated."""
-    listed = parts[:FIELDS_NAMED] if isinstance(parts, list) else []
-    words = [str(part) for part in listed if isinstance(part, str | int)]
-    return [word for word in words if wire.named(word)]
-
-
-def _field_advice(what: str) -> str:
-    hint = (
-        "This account or API version may not have own-room sessions yet. "
-        if "`integration" in what
-        else ""
-    )
-    return (
-        f"{hint}Sent with runwayml {runwayml.__version__}; upgrade it and pipecat-runway, "
-        "or check the value."
-    )
+def _retry_after(headers: httpx.Headers) -> float | None:
+    """Read ``Retry-After``: seconds, or a date."""
+    given = headers.get("retry-after", "")
+    try:
+        seconds = float(given)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(given).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return seconds if 0 <= seconds < float("inf") else None

@@ -8,7 +8,7 @@ What is said lives in the :class:`~pipecat_runway.playback.Ledger`, who says it 
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from livekit import rtc
@@ -16,14 +16,23 @@ from loguru import logger
 
 from pipecat_runway import hearing, wire
 from pipecat_runway.api import RunwayAPI
-from pipecat_runway.errors import ProtocolError, RoomError, RoomLostError, RunwayError
-from pipecat_runway.face import ONSET_BOUND, Effect, Face, Mute, Repeat
-from pipecat_runway.faces import Audience, AvatarOptions, Faces, Presence, cancelled
-from pipecat_runway.playback import Ledger, Utterance
+from pipecat_runway.errors import (
+    AvatarStalledError,
+    ProtocolError,
+    RoomError,
+    RoomLostError,
+    RunwayError,
+)
+from pipecat_runway.face import Effect, Face, Mute, Repeat
+from pipecat_runway.faces import Audience, AvatarOptions, Faces, cancelled
+from pipecat_runway.playback import Ledger, Stage, Utterance
+from pipecat_runway.renewal import Presence
 
 OPEN_BOUND = 3.0  # s without speech for an utterance that the TTS never finishes
 WAITING_BOUND = 60.0  # s of speech that wait for the avatar
 TICK = 0.05  # s between looks at these bounds
+LATE = 0.15  # s; after a look as late as that, what has arrived has to be taken first
+METER_EVERY = 10.0  # s between reports of what is used
 DRAIN_SLACK = 2.0  # s beyond the speech owed
 MISSED = wire.SPEECH_RATE // 5  # samples that are missing at an end before the voice says them
 AHEAD_OF_TURN = 0.12  # s before its turn a face is given its speech: what it needs to begin
@@ -86,7 +95,7 @@ class Avatar:
             )
 
     async def settled(self) -> bool:
-        """Wait until the avatar is there or has failed; return whether it is there."""
+        """Wait until the avatar asked for is there or has failed; return whether there is one."""
         await self._faces.settled.wait()
         return self.presence is Presence.PRESENT
 
@@ -119,13 +128,28 @@ class Avatar:
         self._faces.presence, was = Presence.GONE, self._faces.presence
         await cancelled(*self._tasks)
         await self._faces.end(was)
+        self._faces.meter()
         await self._api.close()
         self.give_up()
+
+    def change(self, character: dict[str, str]) -> None:
+        """Have another character speak, from a silence soon.
+
+        Args:
+            character: The create request's `avatar`, see :meth:`RunwayAPI.create_session`.
+        """
+        self._faces.change(character)
+
+    def stir(self) -> None:
+        """Note that somebody speaks: a face that was parked comes back."""
+        self._faces.stir()
 
     # -- speech -------------------------------------------------------------------------------
 
     def spoke(self) -> None:
         """Note that the ledger has changed."""
+        if len(self.ledger):
+            self.stir()
         while (head := self.ledger.head) is not None and head.closed and not head.samples:
             # The TTS made no sound: there is nothing to wait for.
             self._audience.release(self.ledger.start(head) + self.ledger.finish(head))
@@ -139,6 +163,7 @@ class Avatar:
     def voiced(self, seconds: float) -> None:
         """Note that so much speech was passed on without the avatar."""
         self._voice_until = max(time.monotonic(), self._voice_until) + seconds
+        self.stir()
 
     def interrupt(self) -> list[Any]:
         """Cut all speech that may be interrupted, at once.
@@ -154,17 +179,19 @@ class Avatar:
         return cut.released
 
     async def _send_speech(self) -> None:
-        await self._faces.settled.wait()
         while True:
             await self._work.wait()
             self._work.clear()
-            try:
-                while (job := self._next_speech()) is not None:
-                    await job.speaker.say(job)
-                for face in self._faces.present():
-                    await face.hang_up()
-            except RoomError as e:
-                self._faces.lose(e)
+            while (job := self._next_speech()) is not None:
+                await self._perform_on(job.speaker, job.speaker.say(job))
+            for face in self._faces.present():
+                await self._perform_on(face, face.hang_up())
+
+    async def _perform_on(self, face: Face, step: Coroutine[Any, Any, None]) -> None:
+        try:
+            await step
+        except RoomError as e:
+            self._faces.fall(e, face, keep=True)
 
     def _next_speech(self) -> Utterance | None:
         """Return the utterance whose turn it is to be sent, if anything of it can be."""
@@ -190,16 +217,25 @@ class Avatar:
         return None
 
     def give_up(self) -> None:
-        """Let everything held go on by voice."""
+        """Let everything held go on by voice, from where it was surely heard to."""
+        head = self.ledger.head
+        if head is not None and head.stage is Stage.SOUNDING and head.speaker is not None:
+            self.ledger.rewind(head, head.speaker.sure(head))
         self._audience.release(self.ledger.give_up())
+        self._faces.moved.set()
         self._faces.quiet.set()
 
     async def _mind_bounds(self) -> None:
+        now = metered = time.monotonic()
         while True:
             await asyncio.sleep(TICK)
-            now = time.monotonic()
-            if len(self.ledger):
+            before, now = now, time.monotonic()
+            if len(self.ledger) or now < self._voice_until:
+                self.stir()
                 self._work.set()  # the voice may have ended
+            if now - metered > METER_EVERY:
+                metered = now
+                self._faces.meter()
             for utterance in list(self.ledger):
                 if not utterance.closed and now - utterance.fed_at > OPEN_BOUND:
                     logger.debug("the TTS did not finish an utterance; it is taken as finished")
@@ -209,8 +245,16 @@ class Avatar:
             if self.presence is Presence.COMING and self.ledger.owed > WAITING_BOUND:
                 logger.warning(f"{WAITING_BOUND:g} s of speech wait for the avatar; voice goes on")
                 self.give_up()
-            if (face := self._faces.holder()) is not None:
-                self._perform(face, face.look())
+            if now - before > TICK + LATE:
+                continue  # pictures and sounds are waiting to be taken
+            for face in self._faces.present():
+                if face.is_still():
+                    error = AvatarStalledError(
+                        "the avatar's picture has stopped", session_id=face.session.session_id
+                    )
+                    self._faces.fall(error, face, keep=True)
+            if (holder := self._faces.holder()) is not None:
+                self._perform(holder, holder.look())
 
     # -- what is heard ------------------------------------------------------------------------
 
@@ -218,7 +262,7 @@ class Avatar:
         for effect in effects:
             match effect:
                 case hearing.Started(utterance):
-                    face.started()
+                    face.started(utterance)
                     self._audience.release(self.ledger.start(utterance))
                     self._audience.heard(utterance)
                 case hearing.Sound(utterance, pcm, heard):
@@ -249,15 +293,14 @@ class Avatar:
 
     def _speak_up(self, face: Face, lost: int) -> None:
         """Let the voice say what the avatar was given and does not say."""
-        message = f"the avatar did not speak within {ONSET_BOUND:g} s"
+        message = "the avatar does not speak"
         if lost:
             message = f"the avatar left out {lost / wire.SPEECH_RATE:.1f} s of its speech"
-        error = ProtocolError(
-            message, session_id=self.session_id, advice="The speech goes on by voice."
-        )
+        error = AvatarStalledError(message, session_id=face.session.session_id)
         self._silences += 1
-        if self._silences > 1:
-            self._faces.fall(error)
+        if self._silences > 1:  # the first one was told of, and it was given another chance
+            self._silences = 0
+            self._faces.fall(error, face, keep=False, told=True)
             return
         self._audience.failed(error)
         owed = list(self.ledger)
@@ -286,6 +329,9 @@ class Avatar:
         for face in self._faces.present():
             if face.identity == identity and any(u.speaker is face for u in self.ledger):
                 face.early(pcm)
+
+    def seen(self, identity: str) -> None:  # noqa: D102
+        self._faces.seen(identity)
 
     async def picture(self, identity: str, frame: rtc.VideoFrame) -> None:  # noqa: D102
         if self._faces.pictured(identity):

@@ -6,6 +6,7 @@ the ear for its sound. Whose turn it is, and what happens when it fails, is deci
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,11 +19,15 @@ from pipecat_runway.room import AvatarRoom, SpeechStream
 from pipecat_runway.session import AvatarSession
 
 CLEAR_BOUND = 0.5  # s the next stream waits for the answer to lk.clear_buffer
-CLEAR_BOUND_MUTE = 0.02  # s, once this avatar has left one unanswered
+CLEAR_BOUND_MUTE = 0.005  # s, once this avatar has left one unanswered
 REPEAT_AFTER = 1.0  # s without onset, after an unanswered clear: the speech is sent once more
-ONSET_BOUND = 3.0  # s without onset: the avatar does not speak
+ONSET_BOUND = 3.0  # s without a first onset: the avatar does not speak
+ONSET_SLACK = 0.7  # s beyond its slowest onset so far, for all that follow
 EARLY_PIECES = 50  # of 10 ms that are kept at most before its turn
-DEAF_BOUND = 1.5  # s without any sound from the track while an utterance sounds
+DEAF_BOUND = 0.7  # s without any sound from the track while an utterance sounds
+SILENT = 0.3  # s without its voice: then a picture that stands still is no hiccup of the picture
+BLIND_BOUND = 3.0  # s without a picture, whatever is heard
+STEADY = 0.3  # s of pictures before an avatar is taken as recovered
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Face:
         session: Its session.
         ledger: What is to be said; read, and told how much of it was sent.
         sample_rate: Rate of its sound in Hz.
+        picture_timeout: How long its picture may stand still while it should speak, in s.
         on_sent: Called when the first sample of an utterance has been sent.
 
     Attributes:
@@ -59,9 +65,11 @@ class Face:
         session: AvatarSession,
         ledger: Ledger,
         sample_rate: int,
+        picture_timeout: float,
         on_sent: Callable[[Utterance], None],
     ) -> None:
         self.session = session
+        self._picture_timeout = picture_timeout
         self._room, self._ledger, self._on_sent = room, ledger, on_sent
         self._hearing = hearing.Hearing(ledger, sample_rate)
         self._stream: SpeechStream | None = None
@@ -69,8 +77,10 @@ class Face:
         self._gate: asyncio.Task[bool] | None = None
         self._clear_bound = CLEAR_BOUND
         self._doubtful: Utterance | None = None  # sent after a clear that nobody answered
+        self._slowest: float | None = None  # s, of its onsets
         self._sent_at = 0.0
         self._sound_at = 0.0
+        self._seen_at = self._steady_since = time.monotonic()
         self._early: list[bytes] = []
 
     @property
@@ -178,9 +188,38 @@ class Face:
         """Note that it has reported the end of its playback."""
         self._hearing.end_reported()
 
-    def started(self) -> None:
+    def started(self, utterance: Utterance) -> None:
         """Note that the first sound of the head of the line has come back."""
         self._doubtful = None
+        onset = time.monotonic() - self._sent_at - self._hearing.lead(utterance) / wire.SPEECH_RATE
+        self._slowest = max(self._slowest or 0.0, onset)
+
+    def seen(self) -> None:
+        """Note that a picture of it has arrived."""
+        now = time.monotonic()
+        if now - self._seen_at > self._picture_timeout:
+            self._steady_since = now
+        self._seen_at = now
+
+    def is_still(self) -> bool:
+        """Whether its picture has stopped: it is dead, frozen or cut off."""
+        head, now = self._ledger.head, time.monotonic()
+        unseen = now - self._seen_at
+        owes = head is not None and head.speaker is self and head.heard < head.sent
+        unheard = now - max(self._sent_at, self._hearing.voiced_at)
+        return unseen > BLIND_BOUND or (
+            owes and unseen > self._picture_timeout and unheard > SILENT
+        )
+
+    def is_steady(self) -> bool:
+        """Whether its pictures arrive, and have done so for a while."""
+        now = time.monotonic()
+        arrive = now - self._seen_at < self._picture_timeout
+        return arrive and now - self._steady_since > STEADY
+
+    def sure(self, utterance: Utterance) -> int:
+        """Return how far an utterance that sounds has been heard beyond doubt, in samples."""
+        return self._hearing.sure(utterance)
 
     def finished(self) -> None:
         """Note that the head of the line is over: the next one's onset is due from now on."""
@@ -208,4 +247,5 @@ class Face:
             head.sent = 0
             self._streamed = None
             return [Repeat()]
-        return [Mute()] if silent > ONSET_BOUND else []
+        known = math.inf if self._slowest is None else self._slowest + ONSET_SLACK
+        return [Mute()] if head is not self._doubtful and silent > min(ONSET_BOUND, known) else []

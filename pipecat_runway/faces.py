@@ -9,34 +9,35 @@ import asyncio
 import contextlib
 import time
 import uuid
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Any, Protocol
 
 from livekit import rtc
 from loguru import logger
 
-from pipecat_runway import renewal, wire
+from pipecat_runway import handover, renewal, wire
 from pipecat_runway.addresses import check_room_address
 from pipecat_runway.api import RunwayAPI
-from pipecat_runway.errors import AvatarGoneError, ConcurrencyError, RunwayError
+from pipecat_runway.errors import (
+    AvatarGoneError,
+    CallLimitError,
+    ConcurrencyError,
+    RoomError,
+    RunwayError,
+)
 from pipecat_runway.face import Face
-from pipecat_runway.playback import Ledger, Stage, Utterance
-from pipecat_runway.room import AvatarRoom, Listener
-from pipecat_runway.session import AvatarSession
+from pipecat_runway.lifecycle import State
+from pipecat_runway.playback import Ledger, Utterance
+from pipecat_runway.renewal import Need, Presence, Standing
+from pipecat_runway.room import AvatarRoom, Connection, Listener
+from pipecat_runway.session import AvatarSession, Usage
 
-STEADY = 30.0  # s; an avatar that lasted less is followed the later, the more often that happens
-AHEAD = wire.SPEECH_RATE * 3 // 10  # samples, of where a word is divided between two faces
-
-
-class Presence(Enum):
-    """Whether there is a face."""
-
-    ABSENT = auto()  # nothing was asked of Runway yet
-    COMING = auto()  # it is being provisioned; speech waits
-    PRESENT = auto()  # its picture has been seen
-    AWAY = auto()  # its successor is awaited; meanwhile there is only voice
-    GONE = auto()  # it failed, left or was ended; there is only voice
+LASTING = 30.0  # s; an avatar that lasted less is followed the later, the more often that happens
+KEPT = 5.0  # s a session whose avatar has stalled or left is kept, for it may recover…
+MENDED = 20.0  # s …and at most so long while LiveKit mends our own connection
+LOOK = 0.05  # s between looks at whether it has
+CHANGE_PATIENCE = 5.0  # s another character waits for a silence before it goes on in mid-word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +51,11 @@ class AvatarOptions:
         livekit_api_secret: Its API secret.
         sample_rate: Rate in Hz at which the avatar's sound is wanted.
         max_duration: Longest duration of a session in s; None for Runway's default.
-        max_call_duration: After so many s no session follows another any more.
+        max_call_duration: After so many s there is to be no face any more.
+        idle_timeout: After so many s in which nobody speaks the face is parked.
         voice_fallback: Whether another avatar comes after one that failed.
         ready_timeout: How long avatar and first picture are waited for, in s.
+        picture_timeout: How long a picture may stand still while speech is owed, in s.
     """
 
     character: dict[str, str]
@@ -62,8 +65,10 @@ class AvatarOptions:
     sample_rate: int
     max_duration: int | None
     max_call_duration: float
+    idle_timeout: float
     voice_fallback: bool
     ready_timeout: float
+    picture_timeout: float
 
     def __repr__(self) -> str:
         return f"AvatarOptions({self.character})"
@@ -97,10 +102,13 @@ class Audience(Protocol):
         """The avatar, once connected, is gone."""
 
     def renewing(self, session_id: str | None) -> None:
-        """The session comes to its limit, another one is asked for."""
+        """Another session is asked for: this one comes to its limit, or has another character."""
 
     def renewed(self, session_id: str | None) -> None:
         """The avatar goes on in this session."""
+
+    def used(self, usage: Usage) -> None:
+        """So much was used since the last time."""
 
     def failed(self, error: RunwayError) -> None:
         """Something went wrong; speech goes on by voice."""
@@ -134,7 +142,7 @@ class Faces:
         began_at: When the first one was asked for, in s.
         quiet: Set while nothing is owed.
         moved: Set by every change of the ledger.
-        settled: Set once there is a face, or none will come.
+        settled: Set once the face asked for is there, or could not come.
     """
 
     def __init__(
@@ -155,12 +163,14 @@ class Faces:
         self.quiet.set()
         self._api, self._options, self._ledger = api, options, ledger
         self._audience, self._speaker, self._listener = audience, speaker, listener
+        self._character = options.character
         self._room: AvatarRoom | None = None
         self._sessions: dict[str, AvatarSession] = {}  # those that may be open, by identity
         self._newest: AvatarSession | None = None
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._retiring: dict[object, asyncio.Task[None]] = {}  # by session or room
         self._releasing: asyncio.Task[None] | None = None
-        self._fallen = asyncio.Event()
+        self._news = asyncio.Event()
+        self._stirred_at = time.monotonic()
 
     @property
     def session_id(self) -> str | None:
@@ -196,12 +206,92 @@ class Faces:
         if was is Presence.PRESENT:
             self._audience.disconnected(self.session_id, "ended")
 
-    # -- coming, one after another -----------------------------------------------------------------
+    # -- what the call needs -----------------------------------------------------------------------
 
     async def run(self) -> None:
         """Have a first avatar come, and others follow it."""
-        self.began_at = time.monotonic()
+        self.began_at = self._stirred_at = time.monotonic()
+        try:
+            check_room_address(self._options.livekit_url, self._api.host)
+            face = await self._join(self._new_session(await self._enter()))
+        except RunwayError as e:
+            self.lose(e)
+            return
+        self._appear(face)
+        falls = 0
+        while (need := await self._next_need(face)) is not Need.END:
+            match need:
+                case Need.RENEW | Need.CHANGE:
+                    await self._follow(face)
+                case Need.PARK:
+                    await self._park(face)
+                case Need.RETURN:
+                    lasted = time.monotonic() - face.session.asked_at
+                    falls = falls + 1 if lasted < LASTING else 0
+                    await self._come_back(face, falls)
+                case Need.STOP:
+                    await self._stop()
+            face = self.current or face
+
+    async def _next_need(self, face: Face) -> Need:
+        """Wait until something has to be done, and return what."""
         options = self._options
+        while True:
+            self._news.clear()
+            now = time.monotonic()
+            standing = Standing(
+                presence=self.presence,
+                age=now - face.session.asked_at,
+                limit=renewal.limit(options.max_duration),
+                join=face.session.join,
+                other=face.session.character != self._character,
+                call_age=now - self.began_at,
+                call_limit=options.max_call_duration,
+                idle=now - self._stirred_at,
+                idle_limit=options.idle_timeout,
+            )
+            need, patience = renewal.need(standing)
+            if need is not Need.NOTHING:
+                return need
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), patience)
+
+    def _is(self, presence: Presence) -> bool:
+        return self.presence is presence
+
+    def change(self, character: dict[str, str]) -> None:
+        """Have another character speak, from a silence soon."""
+        self._character = character
+        if self.current is None or self._is_other(self.current):
+            self.settled.clear()
+        self._news.set()
+
+    def stir(self) -> None:
+        """Note that somebody speaks: a face that was parked comes back."""
+        self._stirred_at = time.monotonic()
+        if self.presence is Presence.PARKED:
+            self.presence = Presence.AWAY
+            self._news.set()
+
+    def meter(self) -> None:
+        """Tell what was used since the last time."""
+        usage = sum((session.take_usage() for session in self._sessions.values()), Usage())
+        if usage.seconds:
+            self._audience.used(usage)
+
+    # -- coming ------------------------------------------------------------------------------------
+
+    async def _enter(self) -> AvatarRoom:
+        """Return the room we are in; another one if we have lost it.
+
+        Raises:
+            RoomError: There is none to be had.
+        """
+        old, options = self._room, self._options
+        if old is not None:
+            if old.connection is Connection.HERE:
+                return old
+            self._retire(old, old.close())
         room = self._room = AvatarRoom(
             url=options.livekit_url,
             api_key=options.livekit_api_key,
@@ -209,43 +299,18 @@ class Faces:
             sample_rate=options.sample_rate,
             listener=self._listener,
         )
-        try:
-            check_room_address(options.livekit_url, self._api.host)
-            # A wrong address or secret shows before anything is billed, and whoever is in the room
-            # first is told of the avatar at once: LiveKit tells latecomers up to 3 s later.
-            await room.reserve()
-            await room.connect()
-            session = self._new_session(room)
-            await self._join(session)
-            self.current = self.shown = self._new_face(room, session)
-        except RunwayError as e:
-            self.lose(e)
-            return
-        self.presence = Presence.PRESENT
-        self.settled.set()
-        self._audience.connected(self.session_id)
-        self._speaker.spoke()
-        falls = 0
-        while not self._is(Presence.GONE) and self._is_young():
-            if self._is(Presence.PRESENT):
-                await self._renew(room, self.current)
-            else:
-                age = time.monotonic() - self.current.session.asked_at
-                falls = falls + 1 if age < STEADY else 0
-                await self._come_back(room, falls)
-
-    def _is(self, presence: Presence) -> bool:
-        return self.presence is presence
-
-    def _is_young(self) -> bool:
-        return time.monotonic() - self.began_at < self._options.max_call_duration
+        # A wrong address or secret shows before anything is billed, and whoever is in the room
+        # first is told of the avatar at once: LiveKit tells latecomers up to 3 s later.
+        await room.reserve()
+        await room.connect()
+        return room
 
     def _new_session(self, room: AvatarRoom) -> AvatarSession:
         options = self._options
         session = AvatarSession(
             api=self._api,
             room=room,
-            avatar=options.character,
+            avatar=self._character,
             identity=f"{wire.AVATAR_IDENTITY}-{uuid.uuid4().hex[:8]}",
             livekit_url=options.livekit_url,
             max_duration=options.max_duration,
@@ -254,16 +319,7 @@ class Faces:
         self._sessions[session.identity] = self._newest = session
         return session
 
-    def _new_face(self, room: AvatarRoom, session: AvatarSession) -> Face:
-        return Face(
-            room=room,
-            session=session,
-            ledger=self._ledger,
-            sample_rate=self._options.sample_rate,
-            on_sent=self._audience.sent,
-        )
-
-    async def _join(self, session: AvatarSession) -> None:
+    async def _join(self, session: AvatarSession) -> Face:
         """Have an avatar come into the room.
 
         Raises:
@@ -272,47 +328,89 @@ class Faces:
         try:
             await session.start()
         except RunwayError:
-            self._retire(session)
+            self._end_session(session)
             raise
+        return Face(
+            room=session.room,
+            session=session,
+            ledger=self._ledger,
+            sample_rate=self._options.sample_rate,
+            picture_timeout=self._options.picture_timeout,
+            on_sent=self._audience.sent,
+        )
 
-    def _retire(self, session: AvatarSession) -> asyncio.Task[None]:
+    def _appear(self, face: Face) -> None:
+        """Have a face speak from the next utterance on."""
+        self.current = self.shown = face
+        self.presence = Presence.PRESENT
+        self._stirred_at = time.monotonic()
+        if not self._is_other(face):
+            self.settled.set()
+        self._audience.connected(face.session.session_id)
+        self._speaker.spoke()
+
+    def _end_session(self, session: AvatarSession) -> asyncio.Task[None]:
         """End a session while the call goes on."""
 
         async def end() -> None:
             await session.end()
+            self.meter()
             self._sessions.pop(session.identity, None)
 
-        task = asyncio.create_task(end())
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
+        return self._retire(session, end())
+
+    def _retire(self, owned: object, end: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """End something while the call goes on, once."""
+        if owned in self._retiring:
+            end.close()
+            return self._retiring[owned]
+        task = self._retiring[owned] = asyncio.create_task(end)
+        task.add_done_callback(lambda _: self._retiring.pop(owned, None))
         return task
 
-    # -- one session after another ----------------------------------------------------------------
+    # -- one session after another -----------------------------------------------------------------
 
-    async def _renew(self, room: AvatarRoom, old: Face) -> None:
-        """Let another session follow this one when it is due, without a word lost."""
-        limit = renewal.limit(self._options.max_duration)
-        ends_at = old.session.asked_at + limit
-        due = old.session.asked_at + renewal.renew_after(limit, old.session.join)
-        self._fallen.clear()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._fallen.wait(), due - time.monotonic())
-        if not self._is(Presence.PRESENT):
-            return
+    async def _follow(self, old: Face) -> None:
+        """Let another session follow this one, without a word lost."""
         self._audience.renewing(old.session.session_id)
-        by = ends_at - renewal.MARGIN
+        by = old.session.asked_at + renewal.limit(self._options.max_duration) - renewal.MARGIN
         attempt = 0
-        while (new := await self._successor(room, old, by)) is None:
-            await asyncio.sleep(renewal.pause(attempt))
-            attempt += 1
-            if self._is(Presence.GONE):
-                return
-        await self._hand_over(old, new, by)
-        self._audience.renewed(new.session.session_id)
+        while not self._is(Presence.GONE) and self.current is old:
+            try:
+                new = await self._successor(old, by)
+            except RunwayError as e:
+                logger.info(f"the next session did not come ({type(e).__name__})")
+                self.settled.set()
+                if old.session.state is State.LOST:
+                    return
+                if not e.retryable and self._is_other(old) and self._is(Presence.PRESENT):
+                    self._character = old.session.character
+                    self._audience.failed(e)
+                    return
+                if not e.retryable and self._is(Presence.AWAY):
+                    self.lose(e)
+                    return
+                if isinstance(e, ConcurrencyError) or time.monotonic() > by:
+                    await self._step_aside(old, by)
+                await asyncio.sleep(renewal.pause(attempt))
+                attempt += 1
+                continue
+            if old.session.state is State.LOST:  # it has failed meanwhile
+                self._end_session(old.session)
+                self._appear(new)
+            else:
+                await self._hand_over(old, new, by)
 
-    async def _successor(self, room: AvatarRoom, old: Face, by: float) -> Face | None:
-        """Return the next face, or None if it did not come: then it is to be tried again."""
-        session = self._new_session(room)
+    def _is_other(self, face: Face) -> bool:
+        return face.session.character != self._character
+
+    async def _successor(self, old: Face, by: float) -> Face:
+        """Return the next face.
+
+        Raises:
+            RunwayError: It did not come.
+        """
+        session = self._new_session(old.session.room)
         joining = asyncio.create_task(self._join(session))
         queued = asyncio.create_task(session.queued.wait())
         try:
@@ -323,90 +421,143 @@ class Faces:
             )
             if not joining.done():
                 await self._step_aside(old, by)
-            await joining
-        except RunwayError as e:
-            logger.info(f"the next session did not come ({type(e).__name__})")
-            if isinstance(e, ConcurrencyError) or time.monotonic() > by:
-                await self._step_aside(old, by)
-            return None
+            return await joining
         finally:
             await cancelled(joining, queued)
-        return self._new_face(room, session)
 
     async def _step_aside(self, old: Face, by: float) -> None:
         """Make room for the next session: the voice goes on alone from the next silence on."""
-        if self.presence is not Presence.PRESENT:
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(_loop_time(by)):
-                await self.quiet.wait()
-        if not self._is(Presence.PRESENT):
-            return
-        self.presence = Presence.AWAY
-        self._speaker.give_up()
-        await self._retire(old.session)
+        if self._is(Presence.PRESENT):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(_loop_time(by)):
+                    await self.quiet.wait()
+        if self._is(Presence.PRESENT):
+            self.presence = Presence.AWAY
+            self._speaker.give_up()
+        await self._end_session(old.session)
 
     async def _hand_over(self, old: Face, new: Face, by: float) -> None:
         """Have the new face say what the old one has not begun, and, at the latest, its rest."""
-        self.current = new
-        self.presence = Presence.PRESENT
-        for utterance in self._ledger:
-            if utterance.speaker is old and utterance is not self._ledger.head:
-                utterance.speaker, utterance.sent = None, 0
+        if self._is_other(old):
+            by = min(by, time.monotonic() + CHANGE_PATIENCE)
+        self.current, self.presence = new, Presence.PRESENT
+        handover.reassign(self._ledger, old)
         self._speaker.spoke()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(_loop_time(by)):
                 await self._done_with(old)
         head = self._ledger.head
-        if head is not None and head.speaker is old:
-            self._divide(head)
-            await self._done_with(old)
+        if head is not None and head.speaker is old and self.current is new:
+            handover.divide(self._ledger, head)
+            self._speaker.spoke()
+        await self._done_with(old)
+        if self.current is not new:
+            return  # it has failed already, and the old one goes on
         self.shown = new
         await old.aclose()
-        self._retire(old.session)
-
-    def _divide(self, head: Utterance) -> None:
-        """Have the face of the hour say the rest of an utterance that another one is saying."""
-        self._ledger.split(head, min(head.heard + AHEAD, head.samples))
-        self._speaker.spoke()
+        self._end_session(old.session)
+        if self._is(Presence.PRESENT):
+            self.settled.set()
+            self._audience.renewed(new.session.session_id)
 
     async def _done_with(self, face: Face) -> None:
-        """Wait until nothing is owed by a face any more."""
-        while any(utterance.speaker is face for utterance in self._ledger):
+        """Wait until nothing is owed by a face that is to be followed."""
+        while handover.owes(self._ledger, face) and self.current is not face:
             self.moved.clear()
             await self.moved.wait()
 
-    async def _come_back(self, room: AvatarRoom, attempt: int) -> None:
-        """Have another avatar come after one that failed; it speaks from the next utterance on."""
-        while self._is(Presence.AWAY) and self._is_young():
+    # -- away and back -----------------------------------------------------------------------------
+
+    async def _park(self, face: Face) -> None:
+        """End the session until somebody speaks."""
+        self.presence = Presence.PARKED
+        self._audience.disconnected(face.session.session_id, "idle")
+        await self._end_session(face.session)
+
+    async def _come_back(self, old: Face, attempt: int) -> None:
+        """Have the avatar come back, or another one; it speaks from the next utterance on."""
+        if await self._recovers(old):
+            return
+        while self._is(Presence.AWAY):
             await asyncio.sleep(renewal.pause(attempt))
             attempt += 1
-            session = self._new_session(room)
+            if time.monotonic() - self.began_at > self._options.max_call_duration:
+                return
             try:
-                await self._join(session)
+                face = await self._join(self._new_session(await self._enter()))
             except RunwayError as e:
                 logger.info(f"the avatar did not come back yet ({type(e).__name__})")
-                if e.retryable:
-                    continue
-                self.lose(e)
-                return
-            self.current = self.shown = self._new_face(room, session)
-            self.presence = Presence.PRESENT
-            self._audience.connected(session.session_id)
-            self._speaker.spoke()
+                if not e.retryable:
+                    self.lose(e)
+                    return
+                continue
+            self._appear(face)
 
-    def fall(self, error: RunwayError) -> None:
-        """Go on by voice until another avatar comes, which is seen to."""
-        face, may_return = self.current, self._options.voice_fallback and self._is_young()
-        if face is None or self.presence is not Presence.PRESENT or not may_return:
+    async def _recovers(self, old: Face) -> bool:
+        """Wait a while for an avatar whose session is kept; end the session if it is in vain."""
+        fell_at = time.monotonic()
+        kept = old.session.state in (State.LIVE, State.LOST) and not await old.session.is_over()
+        while kept and self._is(Presence.AWAY):
+            if old.is_steady() and old.session.state is State.LIVE:
+                self._appear(old)
+                return True
+            mending = self._room is not None and self._room.connection is Connection.MENDING
+            kept = time.monotonic() - fell_at < (MENDED if mending else KEPT)
+            await asyncio.sleep(LOOK)
+        await old.aclose()
+        await self._end_session(old.session)
+        return False
+
+    async def _stop(self) -> None:
+        """Have no face any more, from the end of the utterance on if that is soon."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.quiet.wait(), renewal.MARGIN)
+        self.lose(
+            CallLimitError(
+                f"the call has had a face for {self._options.max_call_duration:g} s",
+                session_id=self.session_id,
+            )
+        )
+
+    def fall(self, error: RunwayError, face: Face, *, keep: bool, told: bool = False) -> None:
+        """Have somebody else speak for a face that has failed: another face, or the voice.
+
+        Args:
+            error: What happened.
+            face: Who failed.
+            keep: Whether its session is kept a while, as it may recover.
+            told: Whether the error was reported already.
+        """
+        if face not in self.present():
+            return
+        face.session.lost()
+        others = [each for each in self.present() if each.session.state is State.LIVE]
+        if others:
+            self._go_on_with(others[0], face)
+            return
+        if not self._options.voice_fallback:
             self.lose(error)
             return
         self.presence = Presence.AWAY
-        self._fallen.set()
-        self._audience.failed(error)
+        if not told:
+            self._audience.failed(error)
         self._speaker.give_up()
+        for each in self.all():
+            if each is not face or not keep:
+                self._end_session(each.session)
+        self.current = self.shown = face
         self._audience.disconnected(face.session.session_id, type(error).__name__)
-        self._retire(face.session)
+        self._news.set()
+
+    def _go_on_with(self, face: Face, gone: Face) -> None:
+        """Have one of two faces say all that the other one, which is gone, still owed."""
+        logger.info("one of two avatars has failed; the other one goes on")
+        self.current = self.shown = face
+        head = self._ledger.head
+        heard = gone.sure(head) if head is not None else 0
+        self._audience.release(handover.inherit(self._ledger, gone, heard))
+        self._end_session(gone.session)
+        self._speaker.spoke()
 
     def lose(self, error: RunwayError) -> None:
         """Go on without a face."""
@@ -418,16 +569,19 @@ class Faces:
         self._speaker.give_up()
         if was is Presence.PRESENT:
             self._audience.disconnected(self.session_id, type(error).__name__)
+        self._news.set()
         self._release()
 
     def _release(self) -> asyncio.Task[None]:
-        """End the session and leave the room, once: the one place where both end."""
+        """End the sessions and leave the room, once: the one place where all end."""
         if self._releasing is None:
             self._releasing = asyncio.create_task(self._unwind())
         return self._releasing
 
     async def _unwind(self) -> None:
         await asyncio.gather(*(session.end() for session in self._sessions.values()))
+        await asyncio.gather(*self._retiring.values())
+        self.meter()
         if self._room is not None:
             await self._room.close()
 
@@ -448,16 +602,20 @@ class Faces:
         if (session := self._sessions.get(identity)) is None:
             return
         session.left()
-        if identity not in [face.identity for face in self.present()]:
-            return
-        session.lost()
-        if self.current is not None and self.current.identity != identity:
-            self._take_over()
-            return
-        error = AvatarGoneError(
-            f"the avatar left the room ({reason})", session_id=session.session_id
-        )
-        self.fall(error)
+        for face in self.present():
+            if face.identity == identity:
+                error = AvatarGoneError(
+                    f"the avatar left the room ({reason})", session_id=session.session_id
+                )
+                self.fall(error, face, keep=True)
+
+    def seen(self, identity: str) -> None:
+        """Note that a picture has arrived."""
+        for face in self.all():
+            if face.identity == identity:
+                face.seen()
+                if face.session.state is State.LOST:
+                    face.session.pictured()
 
     def pictured(self, identity: str) -> bool:
         """Note a picture; return whether it is to be shown."""
@@ -466,24 +624,15 @@ class Faces:
         session.pictured()
         return self.shown is None or self.shown.identity == identity
 
-    def disconnected(self, error: RunwayError) -> None:
+    def disconnected(self, error: RoomError) -> None:
         """Note that the room is gone."""
         for session in self._sessions.values():
             session.left()
             session.lost()
-        self.lose(error)
-
-    def _take_over(self) -> None:
-        """Have the new face say all that the old one, which is gone, still owed."""
-        for utterance in list(self._ledger):
-            if utterance.speaker in (None, self.current):
-                continue
-            if utterance.stage is Stage.SOUNDING:
-                self._ledger.split(utterance, utterance.heard)
-                self._audience.release(self._ledger.finish(utterance))
-            else:
-                utterance.speaker, utterance.sent = None, 0
-        self._speaker.spoke()
+        if self.current is None or not self._options.voice_fallback:
+            self.lose(error)
+            return
+        self.fall(error, self.current, keep=False)
 
 
 def _loop_time(at: float) -> float:

@@ -9,11 +9,11 @@ import contextlib
 from typing import Any
 
 from pipecat.flows import FlowManager
-from pipecat.frames.frames import Frame, ServiceUpdateSettingsFrame
+from pipecat.frames.frames import Frame
 from pipecat.processors.frame_processor import FrameProcessor
 
 from pipecat_runway.errors import ConfigError
-from pipecat_runway.video import RunwayVideoService
+from pipecat_runway.video import RunwayUpdateSettingsFrame, RunwayVideoService
 
 WAIT_FOR_FACE = "runway_wait_for_face"
 SET_CHARACTER = "runway_set_character"
@@ -25,14 +25,16 @@ def register_runway_actions(flow_manager: FlowManager, face: RunwayVideoService)
 
     They may stand among the `pre_actions` and `post_actions` of any node:
 
-    - ``runway_wait_for_face``: What comes next begins when the face is seen; the session is
-      created if it was not yet. ``timeout`` in s is optional. Without it the wait ends, at the
-      latest, when the service gives up (its `ready_timeout`). The flow goes on in any case, and
-      ``flow_manager.state["runway_face"]`` says whether the face was seen. A shorter ``timeout``
-      does not make words come sooner: they wait in the service, until `ready_timeout`.
+    - ``runway_wait_for_face``: What comes next begins when the face, or the character chosen
+      last, is seen; the session is created if it was not yet. ``timeout`` in s is optional.
+      Without it the wait ends, at the latest, when the service gives up (its `ready_timeout`). The
+      flow goes on in any case, and ``flow_manager.state["runway_face"]`` says whether a face was
+      seen. A shorter ``timeout`` does not make words come sooner: they wait in the service, until
+      `ready_timeout`.
     - ``runway_set_character``: Another character, by exactly one of ``preset_id`` and
-      ``avatar_id``. It is sent as a ``ServiceUpdateSettingsFrame``: until the session is created it
-      decides who comes. After that the service keeps its character, and warns.
+      ``avatar_id``, sent as a :class:`~pipecat_runway.video.RunwayUpdateSettingsFrame`. During a
+      call the old one speaks until the new one is there; ``runway_wait_for_face`` behind it has
+      what comes next said by the new one.
 
     A field that is missing, unknown or wrong is a ``ConfigError`` when the node is entered. Flows
     raises it on as its own error, with the same text.
@@ -66,7 +68,7 @@ def register_runway_actions(flow_manager: FlowManager, face: RunwayVideoService)
         for name, value in character.items():
             if not isinstance(value, str) or not value:
                 raise ConfigError(f"{name} must be a name or a UUID, got {value!r}")
-        update = ServiceUpdateSettingsFrame(delta=face.Settings(**character), service=face)
+        update = RunwayUpdateSettingsFrame(delta=face.Settings(**character), service=face)
         taken[update.id] = asyncio.Event()
         try:
             await flow_manager.worker.queue_frame(update)

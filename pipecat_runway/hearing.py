@@ -44,8 +44,9 @@ FOLLOW_SCORE = 0.6
 LAST_WORD = 60 * MS  # before the end, where the count may be behind by a jitter buffer's doing…
 LAST_WORD_STALL = 0.08  # …so that less silence, in s, means that it is over
 REPORT_REACH = 500 * MS
-STALL_BOUND = 1.5  # s of silence where speech was due before the rest counts as lost
+STALL_BOUND = 0.7  # s of silence where speech was due before the rest counts as lost
 REPORTED_STALL = 0.5  # s of the same once the avatar has reported the end
+UNSURE = 180 * MS  # as much of a count may be a network's concealment of a loss
 OVERRUN_BOUND = 1.0  # s of sound past the end, where the end is only counted
 MATCHED_OVERRUN = 0.06  # s, where the sound was matched shortly before
 
@@ -136,6 +137,7 @@ class Hearing:
 
     Attributes:
         old_heard_at: When interrupted speech was last recognised, in s.
+        voiced_at: When an utterance's sound last came back that was not silence, in s.
     """
 
     def __init__(self, ledger: Ledger, rate: int) -> None:
@@ -155,7 +157,8 @@ class Hearing:
         self._stalled = 0.0
         self._overrun = 0.0
         self._reported_end = False
-        self.old_heard_at = 0.0
+        self._sure = 0  # of the utterance that sounds, heard beyond doubt
+        self.old_heard_at = self.voiced_at = 0.0
 
     @property
     def threshold(self) -> float:
@@ -165,6 +168,13 @@ class Hearing:
     def lead(self, utterance: Utterance) -> int:
         """Return how many samples of silence the speech that was sent begins with."""
         return voiced_start(samples(utterance.speech(0, utterance.sent)), self.threshold)
+
+    def sure(self, utterance: Utterance) -> int:
+        """Return how far an utterance that sounds has been heard beyond doubt, in samples.
+
+        What comes after the last recognised place may be a network's concealment of a loss.
+        """
+        return min(utterance.heard, max(self._sure, utterance.heard - UNSURE))
 
     # -- what else is known -------------------------------------------------------------------
 
@@ -227,7 +237,7 @@ class Hearing:
                 self._candidate, self._offered = head, 0
             self._offered += len(piece)
             if self._stale is None:
-                return self._onset(head, len(piece)) if loud else []
+                return self._onset(head, len(piece), now) if loud else []
             return self._sort(head, loud, len(piece), now)
         if self._stale is not None:
             return self._watch(loud, len(piece), now)
@@ -253,18 +263,19 @@ class Hearing:
 
     # -- nothing is sounding ------------------------------------------------------------------
 
-    def _onset(self, head: Utterance, length: int) -> list[Effect]:
+    def _onset(self, head: Utterance, length: int, now: float) -> list[Effect]:
         """Begin an utterance at sound that can only be its beginning."""
         start = self.lead(head)
         length += min(round(self._doubt * SPEECH_RATE), MEMORY - length - PRE_ROLL)
-        return self._begin(head, min(start + length, head.sent), length + PRE_ROLL)
+        return self._begin(head, min(start + length, head.sent), length + PRE_ROLL, now)
 
-    def _begin(self, head: Utterance, heard: int, back: int) -> list[Effect]:
+    def _begin(self, head: Utterance, heard: int, back: int, now: float) -> list[Effect]:
         """Begin an utterance with the latest `back` samples of returned sound."""
         self._stale = None
         self._doubt = self._stalled = self._overrun = 0.0
         self._reported_end = False
         self._unchecked = FOLLOW_EVERY - FOLLOW_WINDOW + back
+        self._sure, self.voiced_at = heard, now
         raw = bytes(self._raw[-self._bytes(min(back, self._unpassed)) :])
         self._unpassed = 0
         return [Started(head), Sound(head, raw, heard)]
@@ -292,12 +303,12 @@ class Hearing:
             repeated = stale.cleared and size >= TIE_WINDOW and new.score >= TIE_SCORE
             if repeated or new.score >= old.score + margin:
                 self._matches = True
-                return self._begin(head, start + new.end, min(new.end, MEMORY))
+                return self._begin(head, start + new.end, min(new.end, MEMORY), now)
         if old.score >= OLD_SCORE:
             return self._heard_old(old, now)
         self._doubt += length / SPEECH_RATE
         trusted = stale.cleared or now > stale.until - stale.bound
-        return self._onset(head, 0) if trusted and self._doubt > DOUBT_BOUND else []
+        return self._onset(head, 0, now) if trusted and self._doubt > DOUBT_BOUND else []
 
     def _likeness(self, sound: Samples) -> float:
         """Return how much the latest returned sound is like this, as a whole."""
@@ -346,6 +357,7 @@ class Hearing:
         length = len(piece)
         self._unpassed = 0
         heard = self._expect(head, length, loud)
+        self.voiced_at = now if loud else self.voiced_at
         self._unchecked += length
         if loud and self._unchecked >= FOLLOW_EVERY:
             self._unchecked = 0
@@ -408,4 +420,5 @@ class Hearing:
         if match.score < FOLLOW_SCORE:
             return expected
         self._matches = True
-        return start + match.end
+        self._sure = start + match.end
+        return self._sure

@@ -14,7 +14,7 @@ class State(Enum):
     CREATING = auto()  # the create is under way: from here on a session may exist
     JOINING = auto()  # it exists; the avatar is awaited in the room
     LIVE = auto()  # its picture has been seen
-    LOST = auto()  # the avatar is gone, or never came; the session may still be billed
+    LOST = auto()  # the avatar is gone, or never came; the session may still be billed, or recover
     ENDING = auto()  # it is being told to end
     ENDED = auto()  # it was told, or never came to be
 
@@ -25,8 +25,8 @@ class Event(Enum):
     CREATE = auto()  # we ask for it
     CREATED = auto()  # Runway answered, or the answer was lost: it must be ended one day
     REFUSED = auto()  # Runway surely did not create it
-    PICTURE = auto()  # the first picture was decoded
-    LOSE = auto()  # the wait was in vain, or the avatar left
+    PICTURE = auto()  # the first picture was decoded, or the first one again
+    LOSE = auto()  # the wait was in vain, or the avatar left or stalled
     END = auto()  # we want it to end
     TOLD = auto()  # the avatar or the API has been told
 
@@ -36,7 +36,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     State.CREATING: {Event.CREATED: State.JOINING, Event.REFUSED: State.ENDED},
     State.JOINING: {Event.PICTURE: State.LIVE, Event.LOSE: State.LOST, Event.END: State.ENDING},
     State.LIVE: {Event.LOSE: State.LOST, Event.END: State.ENDING},
-    State.LOST: {Event.LOSE: State.LOST, Event.END: State.ENDING},
+    State.LOST: {Event.PICTURE: State.LIVE, Event.LOSE: State.LOST, Event.END: State.ENDING},
     State.ENDING: {Event.LOSE: State.ENDING, Event.END: State.ENDING, Event.TOLD: State.ENDED},
     State.ENDED: {Event.LOSE: State.ENDED, Event.END: State.ENDED},
 }

@@ -306,6 +306,10 @@ class Ledger:
         utterance.heard = heard
         return _take(utterance.within, heard)
 
+    def rewind(self, utterance: Utterance, heard: int) -> None:
+        """Note that an utterance was heard less far than it seemed."""
+        utterance.heard = min(utterance.heard, heard)
+
     def finish(self, utterance: Utterance) -> list[Any]:
         """Note the last sound of the head of the line; return the items it releases."""
         utterance.heard = utterance.samples

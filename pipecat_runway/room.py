@@ -11,7 +11,9 @@ import datetime
 import math
 import time
 import uuid
-from collections.abc import Coroutine, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine
+from enum import Enum, auto
 from typing import Any, Protocol
 
 import aiohttp
@@ -19,7 +21,7 @@ from livekit import api, rtc
 from livekit.rtc.participant import PublishDataError
 from loguru import logger
 
-from pipecat_runway import wire
+from pipecat_runway import roomfacts, wire
 from pipecat_runway.errors import (
     ConfigError,
     RoomCredentialsError,
@@ -39,6 +41,7 @@ LOOK_INTERVAL = 0.5  # s between looks at the jitter buffers
 EMPTY_TIMEOUT = 24 * 3600
 CONNECT_TIMEOUT = 10.0  # s
 CLOSE_TIMEOUT = 5.0  # s, for each step of closing
+SEND_TIMEOUT = 3.0  # s, for anything sent to the avatar
 LAST_WORD = 1.2  # s after a room was left until LiveKit's library has nothing more to say
 CLEAR_ROUND_TRIP = 0.5  # s; the SDK's default would fail after 7
 
@@ -56,6 +59,20 @@ def _let_livekit_finish() -> None:
     time.sleep(max(0.0, _closed_at + LAST_WORD - time.monotonic()))
 
 
+class Connection(Enum):
+    """Whether we are in a room."""
+
+    NONE = auto()  # not yet, or not any more
+    MENDING = auto()  # LiveKit tries to get back to it
+    HERE = auto()
+
+
+_CONNECTIONS = {
+    rtc.ConnectionState.CONN_CONNECTED: Connection.HERE,
+    rtc.ConnectionState.CONN_RECONNECTING: Connection.MENDING,
+}
+
+
 class Listener(Protocol):
     """Who is told what happens in the room. Called on the event loop; must not block."""
 
@@ -70,6 +87,9 @@ class Listener(Protocol):
 
     def sound(self, identity: str, pcm: bytes) -> None:
         """A piece of the avatar's sound: 10 ms s16le mono at the room's `sample_rate`."""
+
+    def seen(self, identity: str) -> None:
+        """A picture of the avatar has arrived; it may be held for its sound, or left out."""
 
     async def picture(self, identity: str, frame: rtc.VideoFrame) -> None:
         """A picture of the avatar: tight RGB24 at its own size."""
@@ -93,7 +113,7 @@ class SpeechStream:
         Raises:
             RoomError: If the stream is broken.
         """
-        with _room_errors("send speech"):
+        async with _room_errors("send speech"):
             await self._writer.write(pcm)
 
     async def close(self) -> None:
@@ -102,7 +122,7 @@ class SpeechStream:
         Raises:
             RoomError: If the stream is broken.
         """
-        with _room_errors("end speech"):
+        async with _room_errors("end speech"):
             await self._writer.aclose()
 
 
@@ -119,6 +139,7 @@ class AvatarRoom:
     Attributes:
         name: The room's name.
         identity: Our own identity in it.
+        calls: How often each of our RPC methods was called.
     """
 
     def __init__(
@@ -126,6 +147,7 @@ class AvatarRoom:
     ) -> None:
         self.name = ROOM_PREFIX + uuid.uuid4().hex
         self.identity = AGENT_IDENTITY
+        self.calls: Counter[str] = Counter()
         self._url, self._api_key, self._api_secret = url, api_key, api_secret
         self._sample_rate = sample_rate
         self._listener = listener
@@ -144,6 +166,11 @@ class AvatarRoom:
         self._room.on("track_subscribed", self._on_subscribed)
         self._room.on("track_unsubscribed", self._on_unsubscribed)
         self._room.on("disconnected", self._on_disconnected)
+
+    @property
+    def connection(self) -> Connection:
+        """Whether we are in the room."""
+        return _CONNECTIONS.get(self._room.connection_state, Connection.NONE)
 
     # -- opening and closing ------------------------------------------------------------------
 
@@ -272,7 +299,7 @@ class AvatarRoom:
         Raises:
             RoomError: If it cannot be sent.
         """
-        with _room_errors("begin speech"):
+        async with _room_errors("begin speech"):
             writer = await self._room.local_participant.stream_bytes(
                 wire.AUDIO_STREAM_NAME + uuid.uuid4().hex[:12],
                 topic=wire.AUDIO_STREAM_TOPIC,
@@ -312,10 +339,20 @@ class AvatarRoom:
         """
         if identity not in self._room.remote_participants:
             raise RoomError("the avatar is not in the room")
-        with _room_errors("end the call"):
+        async with _room_errors("end the call"):
             await self._room.local_participant.publish_data(
                 wire.END_CALL, reliable=True, destination_identities=[identity]
             )
+
+    # -- what can be said of it ---------------------------------------------------------------
+
+    async def media_path(self) -> str | None:
+        """Return how media gets through, such as ``"udp, host"``; None if nothing tells yet."""
+        return await roomfacts.media_path(self._room)
+
+    async def tracks(self, identity: str) -> list[roomfacts.TrackFacts]:
+        """Return what is known of the tracks somebody has published."""
+        return await roomfacts.tracks(self._room, identity)
 
     # -- from the avatar ----------------------------------------------------------------------
 
@@ -398,6 +435,7 @@ class AvatarRoom:
         looking = asyncio.create_task(self._look_at_buffers(identity, track, hold))
         try:
             async for event in stream:
+                self._listener.seen(identity)
                 while held.qsize() > PICTURES_HELD:
                     held.get_nowait()
                 held.put_nowait((time.monotonic() + hold.seconds, event.frame))
@@ -425,12 +463,15 @@ class AvatarRoom:
                 hold.look(sound, await _jitter_buffer(picture))
 
     def _on_playback_started(self, call: rtc.RpcInvocationData) -> str:
-        # The sound itself tells when.
-        return wire.RPC_OK if call.caller_identity in self._invited else wire.RPC_REJECT
+        if call.caller_identity not in self._invited:
+            return wire.RPC_REJECT
+        self.calls[wire.RPC_PLAYBACK_STARTED] += 1
+        return wire.RPC_OK  # the sound itself tells when
 
     def _on_playback_finished(self, call: rtc.RpcInvocationData) -> str:
         if call.caller_identity not in self._invited:
             return wire.RPC_REJECT
+        self.calls[wire.RPC_PLAYBACK_FINISHED] += 1
         try:
             report = wire.PlaybackFinished.parse(call.payload)
         except ValueError as e:
@@ -468,9 +509,10 @@ async def _bounded(action: str, step: Coroutine[Any, Any, Any]) -> None:
         logger.warning(f"could not {action} ({type(e).__name__})")
 
 
-@contextlib.contextmanager
-def _room_errors(action: str) -> Iterator[None]:
+@contextlib.asynccontextmanager
+async def _room_errors(action: str) -> AsyncIterator[None]:
     try:
-        yield
-    except (rtc.StreamError, PublishDataError, RuntimeError, ConnectionError) as e:
+        async with asyncio.timeout(SEND_TIMEOUT):
+            yield
+    except (rtc.StreamError, PublishDataError, RuntimeError, ConnectionError, TimeoutError) as e:
         raise RoomError(f"could not {action} in the LiveKit room ({type(e).__name__})") from e

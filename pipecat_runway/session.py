@@ -7,16 +7,20 @@ belongs to one room and is heard under one identity there.
 import asyncio
 import contextlib
 import datetime
+import itertools
+import random
 import time
+from dataclasses import dataclass
 
 from loguru import logger
 
-from pipecat_runway import wire
+from pipecat_runway import retries, wire
 from pipecat_runway.api import RunwayAPI
 from pipecat_runway.errors import (
     AnswerLostError,
     APIError,
     AvatarGoneError,
+    ConcurrencyError,
     NeverJoinedError,
     NoPictureError,
     RoomError,
@@ -29,11 +33,26 @@ from pipecat_runway.room import AvatarRoom
 STATUS_INTERVAL = 1.0  # s between looks at the API while the avatar is awaited (CORE: 1 s)
 TOKEN_SLACK = 60.0  # s the avatar's token outlives the wait for it
 END_CALL_BOUND = 3.0  # s for the avatar to end the session itself, after which it is cancelled
-DELETE_ATTEMPTS = 3
 END_CALL_EVERY = 1.0  # s until it is told once more: what is sent just after a join may be lost
 CONFIRM_INTERVAL = 0.1  # s between looks at the API after the avatar has left
 REACHABLE_BOUND = 2.0  # s after the picture until data is sent, even if nobody said it arrives
 ANSWER_BOUND = 10.0  # s an end waits for a create that is still under way
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What Runway bills for.
+
+    Attributes:
+        creates: Sessions created.
+        seconds: For which sessions were open, in s, by this machine's clock.
+    """
+
+    creates: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(self.creates + other.creates, self.seconds + other.seconds)
 
 
 class AvatarSession:
@@ -51,9 +70,12 @@ class AvatarSession:
     Attributes:
         session_id: Runway's id; None before the create is answered.
         identity: The avatar's identity in the room.
-        asked_at: When the create was sent, in s of `time.monotonic()`: it is billed from then on.
+        character: The `avatar` it was created with.
+        room: The room it is in.
+        asked_at: When the create that counts was sent, in s of `time.monotonic()`: it is billed
+            from then on.
         join: What passed from then to the first picture, in s.
-        queued: Set once Runway says that it waits for a free slot.
+        queued: Set once Runway says that there is no free slot yet.
     """
 
     def __init__(
@@ -69,18 +91,23 @@ class AvatarSession:
     ) -> None:
         self.session_id: str | None = None
         self.identity = identity
+        self.character = avatar
         self.asked_at = self.join = 0.0
         self.queued = asyncio.Event()
-        self._api, self._room = api, room
-        self._avatar, self._livekit_url = avatar, livekit_url
+        self._api, self.room = api, room
+        self._livekit_url = livekit_url
         self._max_duration, self._ready_timeout = max_duration, ready_timeout
         self._state = State.NEW
+        self._billed_from: float | None = None
+        self._counted = self._ended_at = 0.0
         self._creating: asyncio.Task[None] | None = None
         self._joined = asyncio.Event()
         self._pictured = asyncio.Event()
         self._reachable = asyncio.Event()
         self._left = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
+        self._unwanted = asyncio.Event()
+        self._waits_since: float | None = None  # for a free slot
 
     @property
     def state(self) -> State:
@@ -100,10 +127,11 @@ class AvatarSession:
 
     def pictured(self) -> None:
         """Note a picture."""
-        if self._state is State.JOINING:
+        if self._state in (State.JOINING, State.LOST) and self._ending is None:
             self._state = step(self._state, Event.PICTURE)
-            self.join = time.monotonic() - self.asked_at
-            self._pictured.set()
+            if not self._pictured.is_set():
+                self.join = time.monotonic() - self.asked_at
+                self._pictured.set()
 
     def left(self) -> None:
         """Note that the avatar has left the room."""
@@ -122,7 +150,8 @@ class AvatarSession:
         """Create the session and wait for the avatar's first picture.
 
         Raises:
-            APIError: Runway refused, or could not be reached.
+            APIError: Runway refused, or could not be reached; or there was no free slot in time.
+            RoomAddressError: Runway takes the room's address for none it can reach.
             NeverJoinedError: The avatar did not come within `ready_timeout`.
             NoPictureError: It came without a picture.
             SessionFailedError: Runway reports FAILED.
@@ -131,12 +160,12 @@ class AvatarSession:
         integration = {
             "type": "livekit",
             "url": self._livekit_url,
-            "token": self._room.avatar_token(self.identity, ttl),
-            "room_name": self._room.name,
-            "agent_identity": self._room.identity,
+            "token": self.room.avatar_token(self.identity, ttl),
+            "room_name": self.room.name,
+            "agent_identity": self.room.identity,
         }
         self._state = step(self._state, Event.CREATE)
-        self.asked_at = time.monotonic()
+        self.asked_at = began = time.monotonic()
         self._creating = asyncio.create_task(self._create(integration))
         unanswered: AnswerLostError | None = None
         try:
@@ -150,10 +179,11 @@ class AvatarSession:
         try:
             await asyncio.wait(
                 {watch, ready},
-                timeout=self._ready_timeout,
+                timeout=self._ready_timeout - (self.asked_at - began),
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if self._pictured.is_set():
+                self._note_queue(False)  # it may have come between two looks
                 return
             self.lost()
             if watch.done():
@@ -171,6 +201,11 @@ class AvatarSession:
 
     def _missing(self) -> RunwayError:
         wait = f"within {self._ready_timeout:g} s"
+        if self._waits_since is not None:
+            return ConcurrencyError(
+                f"the session was still waiting for a free slot after {self._ready_timeout:g} s",
+                session_id=self.session_id,
+            )
         if self._joined.is_set():
             return NoPictureError(
                 f"the avatar joined the room but sent no picture {wait}", session_id=self.session_id
@@ -180,25 +215,48 @@ class AvatarSession:
         )
 
     async def _create(self, integration: dict[str, str]) -> None:
-        try:
-            self.session_id = await self._api.create_session(
-                avatar=self._avatar, integration=integration, max_duration=self._max_duration
-            )
-        except AnswerLostError:
-            self._state = step(self._state, Event.CREATED)
-            raise
-        except APIError as e:
-            # A failing server may have created it all the same; anything else surely has not.
-            failed = e.status_code is not None and e.status_code >= 500
-            self._state = step(self._state, Event.CREATED if failed else Event.REFUSED)
-            raise
+        until = self.asked_at + self._ready_timeout
+        for attempt in itertools.count():
+            self.asked_at = time.monotonic()
+            try:
+                self.session_id = await self._api.create_session(
+                    avatar=self.character, integration=integration, max_duration=self._max_duration
+                )
+                break
+            except AnswerLostError:
+                self._state = step(self._state, Event.CREATED)
+                raise
+            except RunwayError as e:
+                if await self._may_ask_again(e, attempt, until):
+                    continue
+                # A failing server may have created it all the same; anything else surely has not.
+                failed = e.status_code is not None and e.status_code >= 500
+                self._state = step(self._state, Event.CREATED if failed else Event.REFUSED)
+                raise
         self._state = step(self._state, Event.CREATED)
+        self._billed_from = self.asked_at
         logger.info(f"Runway session {self.session_id} created, the avatar is awaited")
+
+    async def _may_ask_again(self, error: RunwayError, attempt: int, until: float) -> bool:
+        """Wait as long as it takes until the create may be sent again; return whether to."""
+        pause = retries.pause(error, attempt, random.random())
+        if not retries.may_create_again(error, attempt) or time.monotonic() + pause > until:
+            return False
+        if isinstance(error, ConcurrencyError):
+            self.queued.set()
+        logger.info(f"no Runway session yet, it is asked for again in {pause:.1f} s: {error}")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._unwanted.wait(), pause)
+        return not self._unwanted.is_set()
 
     async def _watch_status(self) -> None:
         """Return only by raising, when Runway reports an end before the avatar came."""
         while True:
             await asyncio.sleep(STATUS_INTERVAL)
+            if self._state is State.LOST:
+                raise AvatarGoneError(
+                    "the room was lost before the first picture", session_id=self.session_id
+                )
             if self.session_id is None:
                 continue
             try:
@@ -206,8 +264,7 @@ class AvatarSession:
             except APIError as e:
                 logger.debug(f"could not read the status: {e}")
                 continue
-            if status.queued:
-                self.queued.set()
+            self._note_queue(status.queued)
             if status.name == wire.FAILED_STATUS:
                 raise SessionFailedError(
                     f"Runway reports the session as FAILED ({status.failure})",
@@ -218,6 +275,37 @@ class AvatarSession:
                     f"the session ended as {status.name} before its first picture",
                     session_id=self.session_id,
                 )
+
+    async def is_over(self) -> bool:
+        """Whether it has ended, or is being ended; asks Runway."""
+        if self._ending is not None or self.session_id is None:
+            return True
+        try:
+            status = await self._api.session_status(self.session_id)
+        except APIError as e:
+            logger.debug(f"could not read the status: {e}")
+            return False
+        return status.name in wire.ENDED_STATUSES
+
+    # -- what it uses -------------------------------------------------------------------------
+
+    def take_usage(self) -> Usage:
+        """Return what was used since this was last asked."""
+        if self._billed_from is None:
+            return Usage()
+        until = self._ended_at or time.monotonic()
+        creates, since = (1, self._billed_from) if not self._counted else (0, self._counted)
+        self._counted = until
+        return Usage(creates, until - since)
+
+    def _note_queue(self, queued: bool) -> None:
+        if queued and self._waits_since is None:
+            self._waits_since = time.monotonic()
+            self.queued.set()
+            logger.info(f"Runway session {self.session_id} waits for a free slot")
+        elif not queued and self._waits_since is not None:
+            waited, self._waits_since = time.monotonic() - self._waits_since, None
+            logger.info(f"Runway session {self.session_id} has a slot after {waited:.0f} s")
 
     # -- ending -------------------------------------------------------------------------------
 
@@ -231,6 +319,7 @@ class AvatarSession:
         await asyncio.shield(self._ending)
 
     async def _end(self) -> None:
+        self._unwanted.set()
         if self._creating is not None and not self._creating.done():
             await asyncio.wait({self._creating}, timeout=ANSWER_BOUND)
             if not self._creating.done():
@@ -240,12 +329,14 @@ class AvatarSession:
                     self._state = step(self._state, Event.CREATED)
         if self._creating is not None and not self._creating.cancelled():
             self._creating.exception()  # told to whoever started the session
+        lost = self._state is State.LOST  # it would not listen
         self._state = step(self._state, Event.END)
         if self._state is State.ENDED:
             return
-        if await self._end_call() or await self._delete():
+        if (not lost and await self._end_call()) or await self._delete():
             self._state = step(self._state, Event.TOLD)
             logger.info(f"Runway session {self.session_id} ended")
+        self._ended_at = time.monotonic()
 
     async def _end_call(self) -> bool:
         """End the call the way a user does, so that the session ends as COMPLETED."""
@@ -254,7 +345,7 @@ class AvatarSession:
         try:
             async with asyncio.timeout(END_CALL_BOUND):
                 while not self._left.is_set():
-                    await self._room.end_call(self.identity)
+                    await self.room.end_call(self.identity)
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._left.wait(), END_CALL_EVERY)
                 while self.session_id is not None:
@@ -273,14 +364,11 @@ class AvatarSession:
                 "a Runway session may exist whose id was never answered; its room is deleted"
             )
             return False
-        for attempt in range(DELETE_ATTEMPTS):
-            try:
-                await self._api.delete_session(self.session_id)
+        try:
+            await self._api.delete_session(self.session_id)
+        except APIError as e:
+            if e.status_code == 404:
                 return True
-            except APIError as e:
-                error = e
-            if error.status_code == 404:
-                return True
-            await asyncio.sleep(0.2 * 2**attempt)
-        logger.error(f"a Runway session could not be ended and may be billed: {error}")
-        return False
+            logger.error(f"a Runway session could not be ended and may be billed: {e}")
+            return False
+        return True

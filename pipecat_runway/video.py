@@ -1,6 +1,7 @@
 """A Runway Character as the face of a Pipecat bot, for any transport."""
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -9,14 +10,13 @@ from typing import Any, Literal, TypeVar, cast, get_args
 from weakref import WeakKeyDictionary
 
 from livekit import rtc
-from loguru import logger
 from pipecat.frames.frames import (
     CancelFrame,
     ClientConnectedFrame,
     EndFrame,
     Frame,
     InterruptionFrame,
-    OutputImageRawFrame,
+    MetricsFrame,
     ServiceUpdateSettingsFrame,
     StartFrame,
     SystemFrame,
@@ -24,11 +24,12 @@ from pipecat.frames.frames import (
     TTSStartedFrame,
     TTSStoppedFrame,
     TTSTextFrame,
+    UserStartedSpeakingFrame,
 )
+from pipecat.metrics.metrics import MetricsData
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessorSetup
 from pipecat.services.ai_service import AIService
 from pipecat.services.settings import ServiceSettings
-from pipecat.transports.base_output import BaseOutputTransport
 from pipecat.utils.errors import ErrorCategory
 from pipecat.utils.frame_queue import FrameQueue
 from pipecat.utils.types import NOT_GIVEN, NotGiven, is_given
@@ -37,23 +38,19 @@ from runwayml import AsyncRunwayML
 from pipecat_runway import wire
 from pipecat_runway.api import RunwayAPI
 from pipecat_runway.avatar import Avatar
-from pipecat_runway.errors import (
-    APIError,
-    AvatarError,
-    ConfigError,
-    CreditsError,
-    RoomCredentialsError,
-    RoomError,
-    RunwayError,
-)
-from pipecat_runway.faces import AvatarOptions, Presence
-from pipecat_runway.media import Decimator, Fit, Picture, SpeechResampler, fit_picture, wanted_size
+from pipecat_runway.errors import ConfigError, RunwayError
+from pipecat_runway.faces import AvatarOptions
+from pipecat_runway.media import Fit, SpeechResampler
+from pipecat_runway.pictures import STAND_IN_EVERY, Pictures, Placeholder
 from pipecat_runway.playback import Excerpt, Stage, Utterance
+from pipecat_runway.renewal import Presence
+from pipecat_runway.session import Usage
 
 StartOn = Literal["setup", "client_connected", "first_speech"]
 
 READY_TIMEOUT = 30.0  # s; a join takes 5 to 15 s as a rule
 MAX_CALL_DURATION = 3600.0  # s
+PICTURE_TIMEOUT = 0.5  # s; LiveKit tells of a dead participant after some 20 s only
 SAMPLE_RATE = 24_000  # Hz, Pipecat's default, until the pipeline says otherwise
 
 _Self = TypeVar("_Self", bound="RunwayVideoSettings")
@@ -105,6 +102,29 @@ class RunwayVideoSettings(ServiceSettings):
         return {"type": "runway-preset", "preset_id": cast(str, self.preset_id)}
 
 
+@dataclass
+class RunwayUpdateSettingsFrame(ServiceUpdateSettingsFrame[RunwayVideoSettings]):
+    """Changes the face while the pipeline runs.
+
+    Speech before the frame is the old character's; what comes behind it is the new one's as soon
+    as that is there. Until then the old one goes on, so nothing is lost and nobody waits. Example::
+
+        RunwayUpdateSettingsFrame(delta=RunwayVideoService.Settings(preset_id="tennis-coach"))
+    """
+
+
+class RunwayUsageMetricsData(MetricsData):
+    """What Runway bills for, since the last such data.
+
+    Parameters:
+        creates: Sessions created.
+        seconds: For which sessions were open, in s, by this machine's clock.
+    """
+
+    creates: int
+    seconds: float
+
+
 class RunwayVideoService(AIService):
     """Speaks through a Runway Character.
 
@@ -118,7 +138,8 @@ class RunwayVideoService(AIService):
     - on_avatar_connected(service, session_id): The first picture was seen.
     - on_avatar_disconnected(service, session_id, reason): The avatar is gone; speech goes on by
       voice.
-    - on_avatar_renewing(service, session_id): This session nears its limit; another is asked for.
+    - on_avatar_renewing(service, session_id): Another session is asked for: this one nears its
+      limit, or another character is wanted.
     - on_avatar_renewed(service, session_id): The avatar goes on in this session.
 
     Errors are reported by Pipecat's own ``on_error``.
@@ -148,9 +169,12 @@ class RunwayVideoService(AIService):
         video_out_height: int | None = None,
         video_out_framerate: float | None = None,
         fit: Fit = "contain",
+        placeholder: Placeholder = "last",
         max_duration: int | None = None,
         max_call_duration: float = MAX_CALL_DURATION,
+        idle_timeout: float | None = None,
         ready_timeout: float = READY_TIMEOUT,
+        picture_timeout: float = PICTURE_TIMEOUT,
         start_on: StartOn = "setup",
         voice_fallback: bool = True,
         **kwargs: Any,
@@ -170,18 +194,25 @@ class RunwayVideoService(AIService):
             video_out_height: Height of the pictures in pixels; left out, by the avatar's own.
             video_out_framerate: Most pictures a second; left out, as many as the avatar sends.
             fit: ``"contain"`` shows the whole picture with black bars, ``"cover"`` fills the size.
+            placeholder: What is seen without a face, so before it comes, after it has failed and
+                while it is parked: its ``"last"`` picture, a ``"black"`` one, or this RGB picture.
             max_duration: Longest duration of a Runway session in s, 10 to 1800. Sessions have been
                 seen to end after about 300 s whatever it says; another one follows then.
-            max_call_duration: How long sessions follow each other, in s from the first one's
-                creation. After that the call goes on by voice.
+            max_call_duration: How long a call has a face, over all sessions, in s from the first
+                one's creation. After that it goes on by voice.
+            idle_timeout: After so many s in which neither user nor bot speaks the face is parked:
+                its session ends, its last picture stays. Speech wakes it; until it is there, the
+                voice speaks. None: it is never parked.
             ready_timeout: How long the avatar and its first picture are waited for, in s.
+            picture_timeout: How long the picture may stand still in s while speech is owed and
+                not heard. Then the voice goes on.
             start_on: When to create the session, which is billed from then on: ``"setup"`` with
                 the pipeline, ``"client_connected"`` with the first client, ``"first_speech"`` with
                 the first word. Speech always begins it.
-            voice_fallback: What becomes of a call whose face fails. True: the voice goes on, the
-                service stays usable, and another face is asked for. False: the error is permanent
-                in Pipecat's eyes, so that a ``ServiceSwitcher``, or the worker's
-                ``ProcessorUnusablePolicy``, decides.
+            voice_fallback: What becomes of a call whose face fails. True: the voice goes on from
+                the word it had got to, the service stays usable, and a face that was there comes
+                back, or another one. False: an error that lasts makes the service unusable, so that
+                a ``ServiceSwitcher``, or the worker's ``ProcessorUnusablePolicy``, decides.
             **kwargs: Passed to :class:`AIService`.
 
         Raises:
@@ -208,6 +239,8 @@ class RunwayVideoService(AIService):
             ("video_out_height", video_out_height),
             ("video_out_framerate", video_out_framerate),
             ("ready_timeout", ready_timeout),
+            ("idle_timeout", idle_timeout),
+            ("picture_timeout", picture_timeout),
             ("max_call_duration", max_call_duration),
         ):
             if value is not None and not value > 0:
@@ -227,21 +260,26 @@ class RunwayVideoService(AIService):
             )
         self._max_duration, self._ready_timeout = max_duration, float(ready_timeout)
         self._max_call_duration = float(max_call_duration)
+        self._idle_timeout = math.inf if idle_timeout is None else float(idle_timeout)
+        self._picture_timeout = float(picture_timeout)
         self._start_on, self._voice_fallback = start_on, voice_fallback
-        self._width, self._height, self._fit = video_out_width, video_out_height, fit
-        self._decimator = Decimator(video_out_framerate)
-        self._framerate = video_out_framerate
+        self._pictures = Pictures(
+            width=video_out_width,
+            height=video_out_height,
+            framerate=video_out_framerate,
+            fit=fit,
+            placeholder=placeholder,
+        )
 
         self._avatar: Avatar | None = None
         self._sample_rate = SAMPLE_RATE
         self._started = False
-        self._compared = False
         self._resamplers: WeakKeyDictionary[Utterance, SpeechResampler] = WeakKeyDictionary()
         self._baselines: WeakKeyDictionary[Utterance, int] = WeakKeyDictionary()  # ns, word times
         self._last_word = 0  # ns
         self._last_kept_word = 0  # ns, of those that may not be interrupted
         self._out = FrameQueue(lambda item: item if isinstance(item, Frame) else None)
-        self._pump: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._register_event_handler("on_avatar_connected")
         self._register_event_handler("on_avatar_disconnected")
         self._register_event_handler("on_avatar_renewing")
@@ -253,8 +291,16 @@ class RunwayVideoService(AIService):
         return self._avatar.session_id if self._avatar else None
 
     def can_generate_metrics(self) -> bool:
-        """Return True: TTFB runs from the first sample sent to the avatar's first sound."""
+        """Return True: TTFB from the first sample sent to the first sound, and Runway's usage."""
         return True
+
+    async def set_usable(self, is_usable: bool) -> None:
+        """Set whether this processor can be given work.
+
+        Args:
+            is_usable: With `voice_fallback` it always can: without a face there is the voice.
+        """
+        await super().set_usable(is_usable or self._voice_fallback)
 
     async def prewarm(self) -> bool:
         """Provision the avatar before the pipeline runs, or wait until it is there.
@@ -276,8 +322,10 @@ class RunwayVideoService(AIService):
                 sample_rate=self._sample_rate,
                 max_duration=self._max_duration,
                 max_call_duration=self._max_call_duration,
+                idle_timeout=self._idle_timeout,
                 voice_fallback=self._voice_fallback,
                 ready_timeout=self._ready_timeout,
+                picture_timeout=self._picture_timeout,
             )
             self._avatar = Avatar(self._api, options, self)
         return self._avatar
@@ -291,7 +339,10 @@ class RunwayVideoService(AIService):
         await super().setup(setup)
         if self._avatar is None:  # one that was prewarmed keeps the rate it was begun with
             self._sample_rate = setup.audio_out_sample_rate or SAMPLE_RATE
-        self._pump = self.create_task(self._push_out(), name=f"{self}::out")
+        self._tasks = [
+            self.create_task(self._push_out(), name=f"{self}::out"),
+            self.create_task(self._stand_in(), name=f"{self}::stand_in"),
+        ]
         avatar = self._make_avatar()
         if self._start_on == "setup":
             avatar.begin()
@@ -318,9 +369,8 @@ class RunwayVideoService(AIService):
             await self._avatar.end()
         else:
             await self._api.close()
-        if self._pump is not None:
-            pump, self._pump = self._pump, None
-            await self.cancel_task(pump)
+        while self._tasks:
+            await self.cancel_task(self._tasks.pop())
 
     # -- frames -----------------------------------------------------------------------------------
 
@@ -337,6 +387,8 @@ class RunwayVideoService(AIService):
         await super().process_frame(frame, direction)
         if isinstance(frame, ClientConnectedFrame) and self._start_on == "client_connected":
             self._make_avatar().begin()
+        if isinstance(frame, UserStartedSpeakingFrame) and self._avatar is not None:
+            self._avatar.stir()  # the answer will need the face
         ordered = direction is FrameDirection.DOWNSTREAM and not isinstance(
             frame, SystemFrame | EndFrame
         )
@@ -355,7 +407,8 @@ class RunwayVideoService(AIService):
         if avatar.presence is Presence.GONE:
             self._out.put_nowait(frame)
             return
-        if avatar.presence is Presence.AWAY and isinstance(frame, TTSStartedFrame):
+        voice_only = avatar.presence in (Presence.AWAY, Presence.PARKED)
+        if voice_only and isinstance(frame, TTSStartedFrame):
             avatar.ledger.voice(frame.context_id)
         match frame:
             case TTSStartedFrame() if avatar.ledger.over(frame.context_id) is not Stage.VOICED:
@@ -383,7 +436,7 @@ class RunwayVideoService(AIService):
                 self._voice(avatar, frame)
                 return
         utterance = ledger.find(frame.context_id)
-        if utterance is None and avatar.presence is Presence.AWAY:
+        if utterance is None and avatar.presence in (Presence.AWAY, Presence.PARKED):
             ledger.voice(frame.context_id)
             self._voice(avatar, frame)
             return
@@ -457,8 +510,18 @@ class RunwayVideoService(AIService):
             if self._avatar.presence is Presence.ABSENT:
                 self._avatar = None
             else:
-                self._warn_unhandled_updated_settings(changed)  # type: ignore[no-untyped-call]
+                self._avatar.change(self._settings.character())
         return True
+
+    async def _stand_in(self) -> None:
+        """Show something while there is no face."""
+        while True:
+            await asyncio.sleep(STAND_IN_EVERY)
+            avatar = self._avatar
+            if not self._started or (avatar and avatar.presence is Presence.PRESENT):
+                continue
+            if (picture := await self._pictures.stand_in()) is not None:
+                await self.push_frame(picture)
 
     async def _push_out(self) -> None:
         """Push frames on, one after another; the only task that does."""
@@ -509,15 +572,8 @@ class RunwayVideoService(AIService):
         self._out.put_nowait(frame)
 
     async def picture(self, frame: rtc.VideoFrame) -> None:  # noqa: D102
-        if not self._started or not self._decimator.wants(time.monotonic()):
-            return
-        native = (frame.width, frame.height)
-        size = wanted_size(native, self._width, self._height)
-        if not self._compared:
-            self._compared = True
-            self._compare_with_transport(size)
-        picture = await fit_picture(Picture(bytes(frame.data), native), size, self._fit)
-        await self.push_frame(OutputImageRawFrame(picture.rgb, picture.size, "RGB"))
+        if self._started and (picture := await self._pictures.show(frame, self)) is not None:
+            await self.push_frame(picture)
 
     def connected(self, session_id: str | None) -> None:  # noqa: D102
         self._tell(lambda: self._call_event_handler("on_avatar_connected", session_id))
@@ -530,6 +586,16 @@ class RunwayVideoService(AIService):
 
     def renewed(self, session_id: str | None) -> None:  # noqa: D102
         self._tell(lambda: self._call_event_handler("on_avatar_renewed", session_id))
+
+    def used(self, usage: Usage) -> None:  # noqa: D102
+        if self.usage_metrics_enabled:
+            data = RunwayUsageMetricsData(
+                processor=self.name,
+                model=wire.MODEL,
+                creates=usage.creates,
+                seconds=usage.seconds,
+            )
+            self._out.put_nowait(MetricsFrame(data=[data]))
 
     def failed(self, error: RunwayError) -> None:  # noqa: D102
         self._tell(lambda: self._report(error))
@@ -545,27 +611,6 @@ class RunwayVideoService(AIService):
             category=_category(error),
             force_treat_as_permanent=gone and not self._voice_fallback,
         )
-
-    def _compare_with_transport(self, size: tuple[int, int]) -> None:
-        processor = self.next
-        while processor is not None and not isinstance(processor, BaseOutputTransport):
-            processor = processor.next
-        if processor is None:
-            return
-        params = processor._params
-        if not params.video_out_enabled:
-            logger.warning(f"{self}: {processor} has video_out_enabled=False, no picture is shown")
-        elif (params.video_out_width, params.video_out_height) != size:
-            logger.warning(
-                f"{self}: pictures are {size[0]}x{size[1]}, {processor} expects "
-                f"{params.video_out_width}x{params.video_out_height} and will stretch them; make "
-                "video_out_width and video_out_height the same on both"
-            )
-        elif self._framerate and params.video_out_framerate < self._framerate:
-            logger.warning(
-                f"{self}: up to {self._framerate:g} pictures a second, {processor} shows "
-                f"{params.video_out_framerate}; make video_out_framerate the same on both"
-            )
 
 
 def _part(excerpt: Excerpt) -> TTSAudioRawFrame:
@@ -602,17 +647,5 @@ def _required(name: str, value: str | None, variable: str) -> str:
 
 def _category(error: RunwayError) -> ErrorCategory | None:
     """Return Pipecat's category; None lets Pipecat read it off the HTTP status."""
-    match error:
-        case CreditsError():
-            return ErrorCategory.QUOTA
-        case ConfigError():
-            return ErrorCategory.INVALID_REQUEST
-        case RoomCredentialsError():
-            return ErrorCategory.AUTHENTICATION
-        case APIError() if error.status_code is not None:
-            return None
-        case APIError() | RoomError():
-            return ErrorCategory.CONNECTIVITY
-        case AvatarError():
-            return ErrorCategory.SERVER
-    return ErrorCategory.UNKNOWN
+    category = ErrorCategory(error.category)
+    return category if category is not ErrorCategory.UNKNOWN or not error.status_code else None

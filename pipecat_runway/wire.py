@@ -2,7 +2,8 @@
 
 Sources: *SDK* is the official ``runwayml`` Python client 5.24.0, *OAS* is Runway's OpenAPI document
 (2026-08), *LKA* is ``livekit-agents`` 1.8.9 (``voice/avatar/_datastream_io.py``), *LKP* is
-``livekit-plugins-runway`` 1.8.9 (``avatar.py``), *CORE* is ``runwayml/avatars-sdk-react`` 0.17.0.
+``livekit-plugins-runway`` 1.8.9 (``avatar.py``), *CORE* is ``runwayml/avatars-sdk-react`` 0.17.0,
+*MEET* is ``runwayml/runway-characters-meet`` (2026-04), *DOC* is docs.dev.runwayml.com.
 """
 
 import json
@@ -15,6 +16,8 @@ from typing import Final
 
 BASE_URL: Final = "https://api.dev.runwayml.com"  # SDK _client.py, OAS servers
 CLOUD_DOMAIN: Final = "runwayml.com"  # hosts below it cannot reach a private LiveKit server
+VERSION_HEADER: Final = "X-Runway-Version"  # SDK _client.py, OAS components.parameters
+MISTAKEN_HOST: Final = "api.runwayml.com"  # DOC errors/troubleshooting: a known cause of 401
 MODEL: Final = "gwm1_avatars"  # OAS: the only value of `model`
 
 PRESETS: Final = frozenset(  # OAS: enum of avatar.presetId
@@ -31,16 +34,19 @@ PRESETS: Final = frozenset(  # OAS: enum of avatar.presetId
     }
 )
 
+KEY_FORM: Final = r"key_[0-9a-f]{128}"  # DOC errors/troubleshooting: an API secret
 MIN_DURATION: Final = 10  # s, OAS: maxDuration
 MAX_DURATION: Final = 1800  # s, OAS: maxDuration
 MAX_TOKEN_LENGTH: Final = 2048  # characters, OAS: integration.token
 
-# OAS: a UUID; read with some slack, and never as anything that could change a path or a log line.
-SESSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
-# Statuses, failure codes and fields of a body, as far as they are repeated in messages.
+# Ids, statuses, codes and field names of others, as far as they are repeated in requests, messages
+# and logs: nothing that could change a path or a line.
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:\[\]-]{0,63}")
 ENDED_STATUSES: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})  # CORE: terminal statuses
 FAILED_STATUS: Final = "FAILED"  # OAS
+
+# MEET README: 600 credits are about 30 minutes; OAS: 0.01 USD each.
+CREDITS_A_MINUTE: Final = 20
 
 # -- environment variables --------------------------------------------------------------------
 

@@ -96,17 +96,17 @@ async def _nothing_left(
             room.name for room in (await livekit.room.list_rooms(api.ListRoomsRequest())).rooms
         ]
     assert not rooms, f"rooms left: {rooms}"
-    async with asyncio.timeout(5):
-        while left := [t for t in asyncio.all_tasks() - tasks if not _is_servers(t)]:
-            if all(t is asyncio.current_task() for t in left):
-                break
-            await asyncio.wait(left, timeout=0.2)
+    left = [t for t in asyncio.all_tasks() - tasks if not _is_servers(t)]
+    if left:
+        _, left = await asyncio.wait(left, timeout=5)
+    assert not left, f"tasks left: {left}"
 
 
 def _is_servers(task: asyncio.Task[Any]) -> bool:
     """Whether a task is the test run's own or belongs to the servers under it."""
     name = getattr(task.get_coro(), "__qualname__", "")
-    return task is asyncio.current_task() or name.startswith(("RequestHandler", "RunwaySimulator"))
+    servers = name.startswith(("RequestHandler", "RunwaySimulator"))
+    return task is asyncio.current_task() or servers or task.get_name().startswith("avatar worker")
 
 
 MakeService = Callable[..., RunwayVideoService]

@@ -1,5 +1,6 @@
 """Whatever goes wrong at the start: one error that helps, a voice all the same, nothing left."""
 
+import asyncio
 import logging
 import secrets
 import time
@@ -15,6 +16,7 @@ from runwayml import AsyncRunwayML
 from pipecat_runway import RunwayVideoService
 from pipecat_runway.errors import ConfigError
 from pipecat_runway.simulator import ErrorBody, RunwaySimulator
+from pipecat_runway.simulator.api import SeenRequest
 from tests.kit.content import compare_content
 from tests.kit.marks import compare, marked_speech, numbers
 from tests.kit.pipeline import running, tts_utterance
@@ -44,12 +46,18 @@ CASES: dict[str, Case] = {
     "no credits": ({"no_credits": True}, {}, ["no credits left", "Buy"], ErrorCategory.QUOTA),
     "402": ({"create_status": 402}, {}, ["no credits left", "402"], ErrorCategory.QUOTA),
     "429": ({"create_status": 429}, {}, ["at once", "429", "tier"], ErrorCategory.RATE_LIMIT),
+    "queued": (
+        {"max_sessions": 0},
+        {},
+        ["waiting for a free slot", "tier", "session "],
+        ErrorCategory.RATE_LIMIT,
+    ),
     "500": ({"create_status": 500}, {}, ["Runway failed", "500"], ErrorCategory.SERVER),
     "503": ({"create_status": 503}, {}, ["Runway failed", "503"], ErrorCategory.SERVER),
     "refused field, issues": (
         {"allow_integration": False, "error_body": ErrorBody.ISSUES},
         {},
-        ["refused the field `integration`", "runwayml 5", "upgrade"],
+        ["refused the field `integration`", "own", "runwayml 5", "upgrade"],
         ErrorCategory.INVALID_REQUEST,
     ),
     "refused field, plain": (
@@ -130,6 +138,7 @@ async def test_a_bad_start_is_told_once_and_the_voice_is_heard(
     assert compare(numbers(0, 6), heard.marks()).clean
     passed = [t.frame for t in run.tape.taped]
     assert all(any(frame is p for p in passed) for frame in sent), "the frames were changed"
+    assert len(_creates(runway)) <= 1 or case == "429", "it could be billed twice"
     if case == "answer lost":  # nobody was told its id: Runway ends it at its max_duration
         for session in runway.open_sessions:
             runway.cancel(session)
@@ -147,8 +156,80 @@ async def test_an_avatar_whose_answer_was_lost_may_come_all_the_same(
         await run.end()
     assert compare_content(numbers(0, 6), run.tape.speech_pcm("greeting").marks()).clean
     assert [] == run.errors
-    posts = [r for r in runway.requests if r.method == "POST" and r.path.endswith("_sessions")]
-    assert 1 == len(posts)
+    assert 1 == len(_creates(runway))
+
+
+def _creates(runway: RunwaySimulator) -> list[SeenRequest]:
+    """The creates that Runway was asked for."""
+    return [r for r in runway.requests if r.method == "POST" and r.path.endswith("_sessions")]
+
+
+async def _asked(runway: RunwaySimulator) -> None:
+    """Wait until Runway has been asked for a session."""
+    async with asyncio.timeout(10):
+        while not _creates(runway):  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "refusal", [{"create_status": 429}, {"create_status": 503, "retry_after": 0.3}]
+)
+async def test_a_refusal_that_passes_is_no_error(
+    make_service: MakeService, faults: TurnKnobs, runway: RunwaySimulator, refusal: dict[str, Any]
+) -> None:
+    """Too many at once, or turned away: asked again within ready_timeout, and nothing is lost."""
+    faults(**refusal)
+    async with running(make_service()) as run:
+        await run.started()
+        await run.feed(tts_utterance(marked_speech(0, 6, RATE), RATE, 1, "greeting"))
+        await _asked(runway)
+        faults(create_status=None)
+        await run.tape.wait_for(TTSStoppedFrame, timeout=15)
+        await run.end()
+    assert compare_content(numbers(0, 6), run.tape.speech_pcm("greeting").marks()).clean
+    assert [] == run.errors
+    assert {refusal["create_status"], 200} == {request.status for request in _creates(runway)}
+
+
+async def test_a_wait_longer_than_ready_timeout_is_not_begun(
+    make_service: MakeService, faults: TurnKnobs, runway: RunwaySimulator
+) -> None:
+    """What Runway asks for cannot be kept: it is told at once, by one request."""
+    faults(create_status=429, retry_after=60.0)
+    service = make_service()
+    assert not await asyncio.wait_for(service.prewarm(), 5)
+    await service.cleanup()
+    assert 1 == len(_creates(runway))
+
+
+async def test_an_end_does_not_wait_for_the_next_try(
+    make_service: MakeService, faults: TurnKnobs, runway: RunwaySimulator
+) -> None:
+    """Nothing exists yet, so nothing is waited for."""
+    faults(create_status=429, retry_after=20.0)
+    async with running(make_service()) as run:
+        await run.started()
+        await _asked(runway)
+        await asyncio.wait_for(run.cancel(), 8)
+    assert 1 == len(_creates(runway))
+
+
+async def test_a_queue_is_told_of_as_it_moves(
+    make_service: MakeService, faults: TurnKnobs, runway: RunwaySimulator, log: list[str]
+) -> None:
+    """In the log: that the session waits, and that it waits no longer."""
+    faults(max_sessions=1)
+    first, second = make_service(), make_service()
+    assert await first.prewarm()
+    coming = asyncio.create_task(second.prewarm())
+    async with asyncio.timeout(10):
+        while not any("waits for a free slot" in line for line in log):  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.05)
+    await first.cleanup()
+    assert await coming
+    await second.cleanup()
+    (told,) = [line for line in log if "has a slot after" in line]
+    assert runway.sessions[-1].id in told
 
 
 @pytest.mark.parametrize(

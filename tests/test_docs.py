@@ -52,12 +52,12 @@ def section(text: str, title: str) -> str:
 # -- the front page -------------------------------------------------------------------------------
 
 
-def test_each_of_ten_questions_is_answered_within_one_click(site: Path) -> None:
-    """The site's front page has ten visible links, each to a heading that is there."""
+def test_each_question_is_answered_within_one_click(site: Path) -> None:
+    """The site's front page has twenty visible links or more, each to a heading that is there."""
     front = (site / "index.html").read_text()
-    (listed,) = re.findall(r'<section id="ten-questions">.*?<ol.*?</ol>', front, re.DOTALL)
+    (listed,) = re.findall(r'<section id="questions">.*?<ol.*?</ol>', front, re.DOTALL)
     answers = HTML_LINK.findall(listed)
-    assert 10 == len(set(answers)) == listed.count("<li>")
+    assert 20 <= len(set(answers)) == listed.count("<li>")
     for target, heading in answers:
         assert has_heading((site / target).read_text(), heading), f"{target}#{heading}"
 
@@ -74,9 +74,15 @@ def has_heading(html: str, heading: str) -> bool:
     return re.search(rf'<section id="{re.escape(heading)}">\s*<h\d', html) is not None
 
 
-def test_the_ten_questions_are_written_down_with_the_same_answers() -> None:
+def test_the_front_page_links_every_page() -> None:
+    """Visibly: the site's own list of pages is hidden there."""
+    linked = set(re.findall(r"\]\((\w[\w-]*)\.md\)", section(page("index"), "All pages")))
+    assert linked == {path.stem for path in DOCS.glob("*.md")} - {"index"}
+
+
+def test_the_questions_are_written_down_with_the_same_answers() -> None:
     """`questions.md` has the front page's questions, in its order, with its links."""
-    front = LINK.findall(section(page("index"), "Ten questions"))
+    front = LINK.findall(section(page("index"), "Questions"))
     rows = [
         (row.split("|")[1].strip(), *link[1:])
         for row in page("questions").splitlines()
@@ -145,6 +151,24 @@ def test_every_error_is_in_troubleshooting() -> None:
     assert set() == leaves - set(re.findall(r"`(\w+)`", categories))
 
 
+def test_every_error_says_in_one_table_what_to_do() -> None:
+    """With what the class says of itself: whether it passes, its category and its advice."""
+    rows = {
+        cells[1].strip(" `"): [cell.strip() for cell in cells[3:6]]
+        for row in section(page("troubleshooting"), "Every error").splitlines()
+        if (cells := row.split("|"))[1:] and cells[1].strip().startswith("`")
+    }
+    for name, error in inspect.getmembers(errors, inspect.isclass):
+        if not issubclass(error, errors.RunwayError) or name not in rows:
+            assert error.__subclasses__() or not issubclass(error, errors.RunwayError), name
+            continue
+        passes, category, advice = rows[name]
+        assert ("yes" if error.retryable else "no") == passes, name
+        assert category.startswith(error.category.replace("_", " ")), name
+        assert advice, name
+        assert error.advice in ("", advice), name
+
+
 def test_every_example_is_listed() -> None:
     """Whoever looks for a bot like his finds it."""
     linked = set(re.findall(r"\]\(\.\./examples/([\w/]+\.py)\)", page("examples")))
@@ -203,7 +227,8 @@ def test_a_text_that_nobody_writes_is_noticed(written: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["video", "flows", "addresses", "api", "session", "room", "avatar", "face"]
+    "module",
+    ["video", "flows", "addresses", "api", "refusals", "session", "room", "avatar", "face"],
 )
 def test_every_error_is_quoted(module: str) -> None:
     """Whatever a module raises or reports stands in troubleshooting, word for word."""

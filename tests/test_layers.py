@@ -11,11 +11,14 @@ PACKAGE = Path(pipecat_runway.__file__).parent
 
 # From the bottom up. A module may import from its own storey's left neighbours and from below.
 STOREYS = [
-    ["wire", "errors", "lifecycle", "renewal", "addresses", "lipsync", "playback"],  # pure
+    [  # pure
+        *("wire", "errors", "retries", "refusals", "lifecycle", "renewal", "addresses"),
+        *("lipsync", "playback", "handover"),
+    ],
     ["matching", "hearing"],  # pure but for numpy
-    ["api", "room", "media"],  # adapters
+    ["api", "roomfacts", "room", "media"],  # adapters
     ["session", "face", "faces", "avatar"],  # owners
-    ["video"],  # Pipecat faces
+    ["pictures", "video"],  # Pipecat faces
     ["flows"],  # Pipecat Flows' view of a face
     ["__init__"],
 ]
@@ -25,8 +28,8 @@ PURE = set(STOREYS[0])
 SDKS = {  # each third-party SDK has its one door
     "runwayml": {"api", "video"},  # video: the type of its `client` argument
     # The picture and sound types they hand on.
-    "livekit": {"room", "media", "video", "faces", "avatar"},
-    "pipecat": {"video", "flows"},
+    "livekit": {"room", "roomfacts", "media", "pictures", "video", "faces", "avatar"},
+    "pipecat": {"pictures", "video", "flows"},
     "httpx": {"api"},
     "aiohttp": {"room"},
     "PIL": {"media"},
@@ -90,7 +93,7 @@ def test_the_simulator_stands_beside_the_house() -> None:
         assert not [
             n
             for n in names
-            for beside in ("simulator", "cli", *BESIDE)
+            for beside in ("simulator", "cli", "doctor", *BESIDE)
             if n.startswith(f"pipecat_runway.{beside}")
         ]
 

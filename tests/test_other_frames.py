@@ -485,7 +485,7 @@ async def test_a_switcher_goes_over_to_a_face_that_works(
     make_service: MakeService, runway: RunwaySimulator
 ) -> None:
     """A refused key makes the service unusable, so Pipecat's fail-over takes the next one."""
-    refused = make_service(api_key="key_" + "0" * 128)
+    refused = make_service(api_key="key_" + "0" * 128, voice_fallback=False)
     spare = make_service(start_on="first_speech")
     switcher = ServiceSwitcher(
         services=[refused, spare], strategy_type=ServiceSwitcherStrategyFailover

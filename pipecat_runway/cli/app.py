@@ -110,21 +110,100 @@ def _demo(
     raise typer.Exit(status)
 
 
-@app.command("simulator")
+simulator_app = typer.Typer(invoke_without_command=True)
+app.add_typer(simulator_app, name="simulator")
+
+
+@simulator_app.callback()
 def _simulator(
+    context: typer.Context,
     env_file: Annotated[
         Path | None,
         typer.Option(metavar="F", help="Write the settings there, readable by you alone."),
     ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fault", metavar="NAME=VALUE", help="Begin with this; may be given several times."
+        ),
+    ] = None,
     verbose: Verbose = False,
 ) -> None:
     """Run a local Runway until Ctrl-C, and say which settings point at it."""
+    if context.invoked_subcommand is not None:
+        return
     _prepare(verbose)
     try:
         from pipecat_runway.cli import simulator
     except ModuleNotFoundError as e:
         raise _missing(e, "simulator") from e
-    raise typer.Exit(simulator.main(env_file))
+    try:
+        faults = simulator.knobs(fault or [])
+    except ValueError as e:
+        raise typer.BadParameter(str(e), param_hint="--fault") from None
+    raise typer.Exit(simulator.main(env_file, faults))
+
+
+@simulator_app.command("fault")
+def _fault(
+    switches: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME[=VALUE][@[speech:]SECONDS]", help="None lists them all."),
+    ] = None,
+    session: Annotated[
+        str | None, typer.Option(metavar="ID", help="Whose; left out, all that are open.")
+    ] = None,
+    env_file: Annotated[
+        Path | None,
+        typer.Option(metavar="F", help="Where the settings stand; left out, the environment."),
+    ] = None,
+) -> None:
+    """Turn knobs of a running local Runway, or do something to its sessions."""
+    try:
+        from pipecat_runway.cli import switches as command
+    except ModuleNotFoundError as e:
+        raise _missing(e, "simulator") from e
+    raise typer.Exit(command.main(switches or [], session, env_file))
+
+
+def _report_name(report: Path | None) -> Path | None:
+    if report is not None:
+        if report.suffix not in (".json", ".md"):
+            raise typer.BadParameter(f"{report} must end in .json or .md.")
+        if not report.absolute().parent.is_dir():
+            raise typer.BadParameter(f"there is no directory {report.absolute().parent}.")
+    return report
+
+
+@app.command("doctor")
+def _doctor(
+    preset: Annotated[str, typer.Option(metavar="ID", help="One of Runway's characters.")] = PRESET,
+    avatar_id: Annotated[
+        str | None, typer.Option(metavar="UUID", help="A character of your own, instead.")
+    ] = None,
+    speak: Annotated[
+        bool,
+        typer.Option("--speak", help="Speak through a real session, for 60 s at most. It costs."),
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", callback=_report_name, help="Write it there: .json, or .md for people."
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before --speak.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say what is wrong with key, account, avatar, LiveKit server, clock or versions."""
+    _prepare(verbose)
+    try:
+        from pipecat_runway.cli import doctor
+    except ModuleNotFoundError as e:
+        raise _missing(e, "simulator") from e
+    character = {"type": "runway-preset", "preset_id": preset}
+    if avatar_id is not None:
+        character = {"type": "custom", "avatar_id": avatar_id}
+    raise typer.Exit(doctor.main(character, speak=speak, report=report, ask=not yes))
 
 
 def _prepare(verbose: bool) -> None:

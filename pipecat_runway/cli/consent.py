@@ -13,8 +13,10 @@ SETTINGS = (
     wire.ENV_LIVEKIT_API_KEY,
     wire.ENV_LIVEKIT_API_SECRET,
 )
-# runwayml/runway-characters-meet, README: 600 credits are about 30 minutes; OpenAPI: 0.01 USD each.
-PRICE = "about 20 credits (0.20 USD) a minute as last seen, billed from the session's creation"
+PRICE = (
+    f"about {wire.CREDITS_A_MINUTE} credits ({wire.CREDITS_A_MINUTE / 100:.2f} USD) a minute as "
+    "last seen, billed from the session's creation"
+)
 
 
 def refusal(console: Console, *, live: bool, ask: bool, question: str, longest: int) -> int | None:

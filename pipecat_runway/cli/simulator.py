@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,17 +10,28 @@ from rich.console import Console
 
 from pipecat_runway.cli.interrupt import INTERRUPTED, run
 from pipecat_runway.cli.stages import Stages
-from pipecat_runway.simulator import RunwaySimulator
+from pipecat_runway.simulator import Faults, RunwaySimulator
 from pipecat_runway.simulator.livekit_binary import LiveKitServerError
+from pipecat_runway.simulator.switchboard import turned
 
 HEADER = "# Written by pipecat-runway simulator; removed when it ends.\n"
 
 
-def main(env_file: Path | None) -> int:
+def knobs(switches: Sequence[str]) -> Faults:
+    """Read what the simulator is to begin with.
+
+    Raises:
+        SwitchError: A switch cannot be read.
+    """
+    return turned(Faults(), *switches)
+
+
+def main(env_file: Path | None, faults: Faults) -> int:
     """Run the command.
 
     Args:
         env_file: Where to write the settings; None prints them.
+        faults: What the simulator begins with.
 
     Returns:
         The exit status.
@@ -29,7 +40,7 @@ def main(env_file: Path | None) -> int:
     console = Console(stderr=True, highlight=False)
     try:
         status = run(
-            _serve(env_file, console), lambda: console.print("Still ending the simulator.")
+            _serve(env_file, faults, console), lambda: console.print("Still ending the simulator.")
         )
     except (LiveKitServerError, OSError) as e:
         console.print(f"[red]{e}[/red]", markup=True)
@@ -37,10 +48,10 @@ def main(env_file: Path | None) -> int:
     return 0 if status == INTERRUPTED else status  # Ctrl-C is how it is meant to end
 
 
-async def _serve(env_file: Path | None, console: Console) -> int:
+async def _serve(env_file: Path | None, faults: Faults, console: Console) -> int:
     stages = Stages(console)
     with stages.stage("Starting the local Runway"):
-        runway = RunwaySimulator(progress=stages.note)
+        runway = RunwaySimulator(faults, progress=stages.note)
         await runway.start()
     try:
         lines = "".join(f"{name}={value}\n" for name, value in runway.env.items())

@@ -11,14 +11,18 @@ What the sources leave unknown is either a knob of :class:`Faults` or assumed he
 import asyncio
 import json
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiohttp import hdrs, web
 
+from pipecat_runway.simulator.console import PREFIX, Console
 from pipecat_runway.simulator.faults import Faults
+from pipecat_runway.simulator.garbage import garbled, route_of
 from pipecat_runway.simulator.schema import API_VERSION, MODEL, VERSION_HEADER
 from pipecat_runway.simulator.sessions import SimulatedSession, without_secrets
 from pipecat_runway.simulator.validation import query_issues, refusal, session_issues
@@ -74,6 +78,7 @@ def create_app(runway: "RunwaySimulator") -> web.Application:
             web.get("/v1/avatars/{id}", api.retrieve_avatar, allow_head=False),
         ]
     )
+    app.add_routes(Console(runway).routes())
     return app
 
 
@@ -85,6 +90,8 @@ class _Api:
     async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Check what every route checks, shape its errors, and keep a record of it all."""
         response: web.StreamResponse
+        if request.path.startswith(PREFIX):
+            return await handler(request)
         try:
             self._check_headers(request)
             response = await handler(request)
@@ -98,6 +105,12 @@ class _Api:
             response = web.Response()
             if request.transport is not None:
                 request.transport.abort()
+        faults = self._runway.faults
+        await asyncio.sleep(faults.answer_delay)
+        if faults.garbage is not None and faults.garbage_route in (None, route_of(request)):
+            response = garbled(response, faults.garbage)
+        date = time.time() + self._runway.faults.clock_offset
+        response.headers[hdrs.DATE] = formatdate(date, usegmt=True)
         lost = request.transport is None or request.transport.is_closing()
         self._runway.requests.append(
             SeenRequest(

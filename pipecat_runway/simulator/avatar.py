@@ -9,10 +9,11 @@ from typing import Any
 
 from livekit import rtc
 
+from pipecat_runway.simulator.babble import babble
 from pipecat_runway.simulator.face import Face
-from pipecat_runway.simulator.faults import ClearAnswer, Faults
+from pipecat_runway.simulator.faults import Babble, ClearAnswer, Faults, Picture, Voice
 from pipecat_runway.simulator.hearing import PieceDropper, SpeechFormatError, SpeechReader
-from pipecat_runway.simulator.playout import RATE, Line, Samples, Speech
+from pipecat_runway.simulator.playout import RATE, Cues, Line, Samples, Speech
 from pipecat_runway.simulator.speaker import LEAD, QUEUE_MS, Speaker
 from pipecat_runway.simulator.worker_messages import Join
 
@@ -32,6 +33,7 @@ PUBLISH_TIMEOUT = 10.0
 DISCONNECT_TIMEOUT = 3.0
 RPC_TIMEOUT = 5.0
 TRAILER_WAIT = 0.2  # what an open stream is given to end once the next one has begun
+PACES = {Voice.FASTER: 1.25, Voice.SLOWER: 0.8}
 AGENT_GRACE = 1.0  # in which an agent that dropped out may come back
 
 Report = Callable[[str, dict[str, Any]], None]
@@ -44,11 +46,18 @@ class Avatar:
         order: Where to go and how to behave.
         report: Told, as (kind, data), what :class:`WorkerEvent` lists.
         on_end: Called with the reason when something in the room ends the stay.
+        cues: What is to happen once it has said so much.
         keep_audio: Whether ``audio`` reports carry the samples.
     """
 
     def __init__(
-        self, order: Join, report: Report, on_end: Callable[[str], None], *, keep_audio: bool
+        self,
+        order: Join,
+        report: Report,
+        on_end: Callable[[str], None],
+        cues: Cues,
+        *,
+        keep_audio: bool,
     ) -> None:
         self._order = order
         self._faults: Faults = order.faults
@@ -65,6 +74,7 @@ class Avatar:
         self._agent_here = False
         self._agent_gone: asyncio.TimerHandle | None = None
         self._leaving = False
+        self._calls = 0
         self._audio = (
             rtc.AudioSource(RATE, 1, queue_size_ms=QUEUE_MS) if self._faults.publish_audio else None
         )
@@ -77,6 +87,7 @@ class Avatar:
             self._line,
             self._audio,
             self._faults,
+            cues,
             on_started=self._on_started,
             on_finished=self._on_finished,
             on_playing=self._on_playing,
@@ -142,6 +153,16 @@ class Avatar:
             if self._video is not None:
                 await self._video.aclose()
 
+    def turn(self, faults: Faults) -> None:
+        """Behave otherwise from now on."""
+        self._faults = self._speaker.faults = faults
+        self._drop.every = faults.drop_piece
+
+    def babble(self, kind: Babble) -> None:
+        """Send the bot what no avatar should."""
+        if self._agent is not None:
+            self._spawn(babble(self._room.local_participant, self._agent, kind))
+
     async def _publish(self) -> None:
         me = self._room.local_participant
         if self._audio is not None:
@@ -168,17 +189,23 @@ class Avatar:
     async def _show(self, video: rtc.VideoSource, face: Face) -> None:
         tick = 1.0 / self._faults.fps
         due = time.monotonic()
+        last = self._capture(video, face, due)
         while True:
             due = max(due + tick, time.monotonic() - tick)
             await asyncio.sleep(due - time.monotonic())
-            self._capture(video, face, due)
+            match self._faults.picture:
+                case Picture.MOVING:
+                    last = self._capture(video, face, due)
+                case Picture.STILL:
+                    video.capture_frame(last)
 
-    def _capture(self, video: rtc.VideoSource, face: Face, at: float) -> None:
-        """Send the face as it is at an instant."""
+    def _capture(self, video: rtc.VideoSource, face: Face, at: float) -> rtc.VideoFrame:
+        """Send, and return, the face as it is at an instant."""
         heard = self._speaker.heard(at - self._faults.picture_delay, 1.0 / self._faults.fps)
         picture = face.paint(at, heard.level, heard.brightness)
         frame = rtc.VideoFrame(face.width, face.height, rtc.VideoBufferType.I420, picture.data)
         video.capture_frame(frame)
+        return frame
 
     # --- who is there -------------------------------------------------------------------------
 
@@ -267,7 +294,8 @@ class Avatar:
         ears = None
         idle = loop.call_later(IDLE_STREAM, reader.close)
         try:
-            ears = SpeechReader(speech, reader.info.attributes, self._drop)
+            pace = PACES.get(self._faults.voice, 1.0)
+            ears = SpeechReader(speech, reader.info.attributes, self._drop, pace)
             async for chunk in reader:
                 idle.cancel()
                 idle = loop.call_later(IDLE_STREAM, reader.close)
@@ -337,13 +365,17 @@ class Avatar:
         await asyncio.sleep(delay)
         self._report("playback_finished", {"position": position, "interrupted": interrupted})
         payload = {
-            "playback_position": position,
+            "playback_position": position + self._faults.playback_position_error,
             "interrupted": interrupted,
             "synchronized_transcript": None,
         }
         await self._call(PLAYBACK_FINISHED, json.dumps(payload))
 
     async def _call(self, method: str, payload: str) -> None:
+        await asyncio.sleep(self._faults.rpc_delay)
+        self._calls += 1
+        if (every := self._faults.rpc_lost) and self._calls % every == 0:
+            return
         for attempt in range(RPC_TRIES):
             if self._agent is None:
                 return

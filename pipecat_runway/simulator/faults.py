@@ -1,13 +1,79 @@
-"""The switchboard: every way the simulated Runway can be made to behave.
+"""Every way the simulated Runway can be made to behave, and everything that can be done to it.
 
-Each field is a knob with a stated default. The defaults are the friendliest reading of what is
-known of Runway; where Runway's behaviour is unknown, a knob names the alternatives. A
-:class:`Faults` is taken when a session is created, so a running session keeps the one it
-began with.
+Each field of :class:`Faults` is a knob with a stated default. The defaults are the friendliest
+reading of what is known of Runway; where Runway's behaviour is unknown, a knob names the
+alternatives. A :class:`Faults` is taken when a session is created. What is turned, or done, while
+a session runs goes through the switchboard: :mod:`pipecat_runway.simulator.switchboard`.
 """
 
 from dataclasses import dataclass, field
 from enum import Enum
+
+
+class Action(Enum):
+    """What can be done to a running session."""
+
+    KILL = "kill"  # its worker's process dies at once (SIGKILL)
+    FREEZE = "freeze"  # its worker's process stops where it is (SIGSTOP) …
+    THAW = "thaw"  # … and goes on
+    LEAVE = "leave"  # its avatar leaves the room for good, see `leave_status`
+    REJOIN = "rejoin"  # its avatar leaves the room and comes back at once
+    FAIL = "fail"  # it turns FAILED; the value is its failureCode
+    BABBLE = "babble"  # its avatar sends what no avatar should, see :class:`Babble`
+    VANISH = "vanish"  # its LiveKit room is deleted under it
+    RESTART_LIVEKIT = "restart_livekit"  # the LiveKit server crashes and starts; for everybody
+
+
+class Babble(Enum):
+    """What an avatar sends that no avatar should: malformed, oversized, or not its to send."""
+
+    ALL = "all"
+    CALLS = "calls"  # RPCs with payloads that cannot be read, and of methods that nobody has
+    DATA = "data"  # data packets: noise, huge ones, END_CALL to the bot
+    STREAMS = "streams"  # byte and text streams nobody asked for, one of which never ends
+
+
+class Voice(Enum):
+    """How an avatar's voice differs from the speech it was given."""
+
+    PLAIN = "plain"  # not at all
+    FASTER = "faster"  # a quarter faster and higher
+    SLOWER = "slower"  # a fifth slower and lower
+    # Ring-modulated with 3650 Hz: another voice at the same pace. No piece of it is like what was
+    # sent, yet a second modulation undoes it.
+    SCRAMBLED = "scrambled"
+
+
+class Picture(Enum):
+    """What an avatar's picture does."""
+
+    MOVING = "moving"
+    STILL = "still"  # the same picture is sent again and again
+    STOPPED = "stopped"  # none is sent any more
+
+
+class Garbage(Enum):
+    """What stands in an answer of the API instead of its body."""
+
+    EMPTY = "empty"  # nothing
+    HTML = "html"  # a page, said to be JSON
+    BYTES = "bytes"  # no text at all
+    CUT = "cut"  # the first half of it
+    LIST = "list"  # `[]`
+    MISSING = "missing"  # `{}`
+    NULLS = "nulls"  # every value is null
+    TYPES = "types"  # every value is of another type
+    HUGE = "huge"  # a field more, of 8 MB
+
+
+class Route(Enum):
+    """The routes of the API."""
+
+    CREATE = "create"
+    RETRIEVE = "retrieve"
+    DELETE = "delete"
+    ORGANIZATION = "organization"
+    AVATARS = "avatars"
 
 
 class ClearAnswer(Enum):
@@ -35,6 +101,10 @@ class Faults:
     """Knobs of one simulated Runway. All times are in seconds.
 
     Attributes:
+        answer_delay: Time every request takes before it is answered; what it asks for has been done
+            by then.
+        garbage: What stands in an answer instead of its body. None: the body.
+        garbage_route: The route this happens on. None: on all.
         create_delay: Time the create request takes before it is answered; the session has begun
             by then.
         create_status: Answer every create with this HTTP status and its body (401, 402, 404, 429,
@@ -54,6 +124,7 @@ class Faults:
         content_type_status: Status for a body that is not announced as JSON.
         retry_after: Seconds named in a ``Retry-After`` header of every 429 and 503. None sends
             no such header.
+        clock_offset: Seconds by which the ``Date`` of every answer is ahead.
         require_public_livekit: Refuse LiveKit addresses that are private, loopback or not TLS, as
             the real service must.
         avatar_not_ready_status: Status for a create with a custom avatar that is still being
@@ -62,6 +133,7 @@ class Faults:
         max_sessions: Sessions that may be open at once. More are answered 429, or queued.
         queue_when_full: With all slots taken: True creates NOT_READY with ``queued: true`` and
             starts it when a slot is free, False answers 429.
+        queue_for: How long a session is queued whatever slots are free; infinite: for ever.
         delete_ended_status: Status for a DELETE of a session that has ended.
         delete_status: Answer every DELETE with this status and change nothing. None deletes.
         retrieve_status: Answer every GET of a session with this status. None answers properly.
@@ -69,7 +141,8 @@ class Faults:
             none does.
         failure_delay: When that happens, counted from the create.
         failure_code: failureCode of a session whose worker could not join or lost its room.
-        room_lost_status: The status a session that lost its room ends with.
+        room_lost_status: The status a session ends with that lost its room, or its worker's
+            process. RUNNING: it does not end, and is billed on.
         passes_ready: Whether a session with a LiveKit room of the customer's is READY, with a
             session key, while its worker is joining.
         ready_lifetime: How long a session without such a room stays READY, unconsumed.
@@ -79,6 +152,7 @@ class Faults:
         never_join: The worker never comes; the session stays NOT_READY.
         publish_video: Whether a camera track is published.
         publish_audio: Whether a microphone track is published.
+        picture: Whether the picture moves, stands still, or is not sent any more.
         rejoin_after: The worker drops out this long after its first join and comes back at once.
         leave_after: The worker leaves for good this long after joining. None: it stays.
         leave_status: The status a session that lost its worker that way ends with. RUNNING: it
@@ -95,16 +169,27 @@ class Faults:
         playback_finished: Whether ``lk.playback_finished`` is called.
         playback_finished_delay: Added before that call; negative calls it early.
         playback_finished_times: How often it is called.
+        playback_position_error: Added to the position it tells; it may be below 0 then.
+        rpc_delay: Added before every call of the worker's.
+        rpc_lost: Every n-th call of the worker's is never made. 0 loses none, 1 loses all.
         clear: What ``lk.clear_buffer`` does.
         clear_delay: See :attr:`ClearAnswer.LATE`.
         clear_keep: See :attr:`ClearAnswer.KEEP`.
+        voice: How the worker's voice differs from what it was given.
+        muted: Silence comes instead of the worker's voice; all else goes on, its mouth too.
         noise_floor: Peak of random noise mixed into everything the worker publishes, in LSB of
             16-bit samples. Idle "silence" is then not silent.
         gain: The worker's sound is multiplied by this.
         picture_delay: The picture is held back by this against the sound.
         drop_piece: Every n-th 100 ms of speech is swallowed by the worker. 0 swallows none.
+
+        script: What is to happen in every session, as the switchboard reads it: ``"kill@2.5"`` is
+            2.5 s after the create, ``"muted=yes@speech:1.2"`` after 1.2 s of speech.
     """
 
+    answer_delay: float = 0.0
+    garbage: Garbage | None = None
+    garbage_route: Route | None = None
     create_delay: float = 0.0
     create_status: int | None = None
     create_answer_lost: bool = False
@@ -120,11 +205,13 @@ class Faults:
     json_errors: bool = True
     content_type_status: int = 400
     retry_after: float | None = None
+    clock_offset: float = 0.0
     require_public_livekit: bool = False
     avatar_not_ready_status: int | None = None
     effective_limit: float = 300.0
     max_sessions: int | None = None
     queue_when_full: bool = True
+    queue_for: float = 0.0
     delete_ended_status: int = 204
     delete_status: int | None = None
     retrieve_status: int | None = None
@@ -140,6 +227,7 @@ class Faults:
     never_join: bool = False
     publish_video: bool = True
     publish_audio: bool = True
+    picture: Picture = Picture.MOVING
     rejoin_after: float | None = None
     leave_after: float | None = None
     leave_status: str = "COMPLETED"
@@ -155,10 +243,17 @@ class Faults:
     playback_finished: bool = True
     playback_finished_delay: float = 0.0
     playback_finished_times: int = 1
+    playback_position_error: float = 0.0
+    rpc_delay: float = 0.0
+    rpc_lost: int = 0
     clear: ClearAnswer = field(default=ClearAnswer.CONFIRM)
     clear_delay: float = 1.0
     clear_keep: float = 1.0
+    voice: Voice = Voice.PLAIN
+    muted: bool = False
     noise_floor: int = 0
     gain: float = 1.0
     picture_delay: float = 0.0
     drop_piece: int = 0
+
+    script: tuple[str, ...] = ()

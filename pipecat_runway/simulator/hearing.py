@@ -15,19 +15,23 @@ class SpeechFormatError(ValueError):
 
 
 class PieceDropper:
-    """Swallows every n-th 100 ms of all the speech an avatar is given; 0 swallows none."""
+    """Swallows every n-th 100 ms of all the speech an avatar is given; 0 swallows none.
+
+    Attributes:
+        every: That n.
+    """
 
     def __init__(self, every: int) -> None:
-        self._every = every
+        self.every = every
         self._seen = 0.0  # seconds
 
     def __call__(self, samples: Samples, rate: int) -> Samples:
         """Return what is left of the next samples."""
-        if not self._every:
+        if not self.every:
             return samples
         times = self._seen + np.arange(len(samples)) / rate
         self._seen += len(samples) / rate
-        kept: Samples = samples[(times // PIECE) % self._every != self._every - 1]
+        kept: Samples = samples[(times // PIECE) % self.every != self.every - 1]
         return kept
 
 
@@ -39,13 +43,18 @@ class SpeechReader:
         attributes: The stream's own: ``sample_rate`` and ``num_channels`` as decimal strings
             (livekit-agents 1.8.9, voice/avatar/_datastream_io.py).
         drop: What may swallow some of it.
+        pace: How much faster than given, and higher, it is said.
 
     Raises:
         SpeechFormatError: The attributes are missing or make no sense.
     """
 
     def __init__(
-        self, speech: Speech, attributes: Mapping[str, str] | None, drop: PieceDropper
+        self,
+        speech: Speech,
+        attributes: Mapping[str, str] | None,
+        drop: PieceDropper,
+        pace: float = 1.0,
     ) -> None:
         try:
             rate = int((attributes or {})["sample_rate"])
@@ -59,8 +68,9 @@ class SpeechReader:
         self._drop = drop
         self._rest = b""  # of a sample that was cut by the end of a chunk
         self._resampler = None
-        if rate != RATE:
-            self._resampler = rtc.AudioResampler(rate, RATE, quality=rtc.AudioResamplerQuality.LOW)
+        if (heard := round(rate * pace)) != RATE:
+            quality = rtc.AudioResamplerQuality.LOW
+            self._resampler = rtc.AudioResampler(heard, RATE, quality=quality)
 
     def feed(self, chunk: bytes, ready_at: float) -> Samples:
         """Take the next bytes.

@@ -101,6 +101,28 @@ class LiveKitServer:
                 self.url = f"ws://{HOST}:{port}"
                 return
 
+    async def restart(self, away: float = 0.0) -> None:
+        """Let it crash, and start it again at the same address with the same keys.
+
+        Args:
+            away: Seconds in between.
+
+        Raises:
+            LiveKitServerError: It could not be started again.
+        """
+        process = self._process
+        if process is None or self._reading is None:
+            raise LiveKitServerError("livekit-server is not running")
+        os.killpg(process.pid, signal.SIGKILL)
+        await self.aclose()
+        await asyncio.sleep(away)
+        binary = self._binary or await find_livekit_server(self._progress)
+        try:
+            await self._start_on(binary, int(self.url.rpartition(":")[2]))
+        except BaseException:
+            await self.aclose()
+            raise
+
     async def aclose(self) -> None:
         """End the server. Bounded, and harmless when repeated."""
         process, self._process = self._process, None

@@ -4,6 +4,7 @@ No clock and no event loop in here: whoever takes the sound says what time it is
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -135,3 +136,22 @@ class Line:
             if speech.waiting:
                 self._speeches.append(speech)
         return speeches
+
+
+class Cues:
+    """What is to happen once so much has been said."""
+
+    def __init__(self) -> None:
+        self._said = 0
+        self._waiting: list[tuple[int, Callable[[], None]]] = []
+
+    def add(self, seconds: float, call: Callable[[], None]) -> None:
+        """Have something called after so much more speech."""
+        self._waiting.append((self._said + round(seconds * RATE), call))
+
+    def said(self, count: int) -> list[tuple[float, Callable[[], None]]]:
+        """Count speech; return what is to happen, and how many seconds after its first sample."""
+        before, self._said = self._said, self._said + count
+        due = [cue for cue in self._waiting if cue[0] < self._said]
+        self._waiting = [cue for cue in self._waiting if cue[0] >= self._said]
+        return [((at - before) / RATE, call) for at, call in due]

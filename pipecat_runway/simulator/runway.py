@@ -1,10 +1,12 @@
 """A local Runway: the owner of its API server, its sessions, its workers and its LiveKit server."""
 
 import asyncio
+import math
 import secrets
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from typing import Any, Protocol, Self
 
 from aiohttp import web
@@ -15,6 +17,8 @@ from pipecat_runway.simulator.faults import Faults
 from pipecat_runway.simulator.livekit_binary import Progress
 from pipecat_runway.simulator.livekit_server import LiveKitServer
 from pipecat_runway.simulator.sessions import SimulatedSession, Status
+from pipecat_runway.simulator.switchboard import Switch, SwitchError, read_switch
+from pipecat_runway.simulator.switching import Operator
 from pipecat_runway.simulator.worker_host import WorkerHost, WorkerProcessError
 from pipecat_runway.simulator.worker_messages import WorkerEvent
 
@@ -61,6 +65,9 @@ class Workers(Protocol):
     async def leave(self, session_id: str, reason: str) -> None:
         """Call it back."""
 
+    async def do(self, session_id: str, switch: Switch) -> None:
+        """Have it throw a switch; a LookupError if there is no such worker."""
+
 
 class RunwaySimulator:
     """Runway's API on 127.0.0.1, with avatar workers that join a real LiveKit server.
@@ -78,7 +85,6 @@ class RunwaySimulator:
         workers: Makes the avatar workers' host, given the handler of their events.
 
     Attributes:
-        faults: Used by sessions created, and requests made, from now on.
         avatars: The account's custom avatars, by id.
         requests: Every request answered, oldest first, without tokens.
         api_key: The key it accepts.
@@ -113,6 +119,7 @@ class RunwaySimulator:
         self._base_url = ""
         self._sessions: dict[str, SimulatedSession] = {}
         self._lives: dict[str, asyncio.Task[None]] = {}
+        self._operator = Operator(self)
         self._stack = AsyncExitStack()
 
     def __repr__(self) -> str:
@@ -127,6 +134,7 @@ class RunwaySimulator:
             stack.push_async_callback(self.workers.aclose)
             await self.workers.start()
             stack.push_async_callback(self._end_sessions)
+            stack.push_async_callback(self._operator.aclose)
             runner = web.AppRunner(create_app(self), access_log=None, shutdown_timeout=0.5)
             stack.push_async_callback(runner.cleanup)
             await runner.setup()
@@ -146,15 +154,37 @@ class RunwaySimulator:
         await self.aclose()
 
     @property
+    def faults(self) -> Faults:
+        """The knobs; set them at any time, for sessions and requests from then on.
+
+        Raises:
+            SwitchError: Their script cannot be read.
+        """
+        return self._faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        for text in faults.script:
+            if (switch := read_switch(text)).now == switch:
+                raise SwitchError(f"{text} stands in a script and needs a moment: {text}@2.5")
+        self._faults = faults
+
+    @property
+    def livekit(self) -> LiveKitKeys:
+        """The LiveKit server."""
+        assert self._livekit is not None, "not started"
+        return self._livekit
+
+    @property
     def env(self) -> dict[str, str]:
         """The environment variables under which Runway's and LiveKit's clients find all this."""
-        assert self._livekit is not None, "not started"
+        livekit = self.livekit
         return {
             "RUNWAYML_API_SECRET": self.api_key,
             "RUNWAYML_BASE_URL": self._base_url,
-            "LIVEKIT_URL": self._livekit.url,
-            "LIVEKIT_API_KEY": self._livekit.api_key,
-            "LIVEKIT_API_SECRET": self._livekit.api_secret,
+            "LIVEKIT_URL": livekit.url,
+            "LIVEKIT_API_KEY": livekit.api_key,
+            "LIVEKIT_API_SECRET": livekit.api_secret,
         }
 
     @property
@@ -181,6 +211,23 @@ class RunwaySimulator:
         taken = [session for session in self.open_sessions if not session.queued]
         return limit is not None and len(taken) >= limit
 
+    async def fault(self, switch: str, session: SimulatedSession | str | None = None) -> None:
+        """Turn a knob, or do something, while sessions run.
+
+        Args:
+            switch: ``NAME[=VALUE][@[speech:]SECONDS]``, see
+                :mod:`pipecat_runway.simulator.switchboard`: ``"kill"``, ``"muted=yes"``,
+                ``"freeze@speech:1.2"``.
+            session: Whose, or its id. None: all that are open and, of a knob, all to come.
+
+        Raises:
+            SwitchError: There is no such switch, or no such session, or not now.
+        """
+        if isinstance(session, str) and (found := self.find(session)) is None:
+            raise SwitchError(f"there is no session {session!r}")
+        of = found if isinstance(session, str) else session
+        await self._operator.throw(read_switch(switch), of)
+
     async def wait_ended(self, timeout: float) -> None:
         """Wait until every session has ended and every worker has left its room.
 
@@ -200,8 +247,11 @@ class RunwaySimulator:
 
     def create(self, body: dict[str, Any]) -> SimulatedSession:
         """Begin a session with a body that was found valid."""
-        session = SimulatedSession(body, self.faults, queued=self.is_full)
+        faults = self.faults
+        queued = self.is_full or faults.queue_for > 0
+        session = SimulatedSession(body, faults, queued=queued)
         self._sessions[session.id] = session
+        self._operator.begin(session)
         life = asyncio.create_task(self._live(session), name=f"simulated session {session.id}")
         self._lives[session.id] = life
         life.add_done_callback(lambda _: self._over(session))
@@ -210,6 +260,10 @@ class RunwaySimulator:
     def cancel(self, session: SimulatedSession) -> None:
         """End a session as a DELETE does: at once, and its worker is called back."""
         self._end(session, Status.CANCELLED)
+
+    def fail(self, session: SimulatedSession, code: str) -> None:
+        """Have a session turn FAILED."""
+        self._end(session, Status.FAILED, code)
 
     async def _live(self, session: SimulatedSession) -> None:
         """A session's life. Whoever sends a worker calls it back: both happen here."""
@@ -229,6 +283,9 @@ class RunwaySimulator:
 
     async def _serve(self, session: SimulatedSession) -> None:
         faults = session.faults
+        if 0 < faults.queue_for < math.inf:
+            await asyncio.sleep(faults.queue_for)
+            self._admit()
         await session.admitted.wait()
         await asyncio.sleep(faults.join_delay)
         if session.room is None:  # nobody consumes a session here, so it can only expire
@@ -249,7 +306,7 @@ class RunwaySimulator:
             room_name=room.room_name,
             agent_identity=room.agent_identity,
             character=session.character,
-            faults=faults,
+            faults=replace(session.faults, join_delay=0.0),  # it is over
         )
         await session.running.wait()
         await asyncio.sleep(session.limit)
@@ -258,6 +315,8 @@ class RunwaySimulator:
     def _on_event(self, event: WorkerEvent) -> None:
         session = self._sessions[event.session_id]
         session.record(event)
+        if event.kind == "due":
+            self._operator.due(session, event.data["switch"])
         faults = session.faults
         match event.kind, event.data.get("reason"):
             case "joined", _:
@@ -266,23 +325,28 @@ class RunwaySimulator:
                 self._end(session, Status.FAILED)
             case "left", "fault":
                 self._end(session, Status(faults.leave_status))
-            case "left", "room_lost":
+            case "left", "room_lost" | "killed":
                 self._end(session, Status(faults.room_lost_status))
-            case "left", "killed":
-                self._end(session, Status.FAILED)
             case "left", _:
                 self._end(session, Status.COMPLETED)
 
-    def _end(self, session: SimulatedSession, status: Status) -> None:
-        session.end(status)
+    def _end(
+        self, session: SimulatedSession, status: Status, failure_code: str | None = None
+    ) -> None:
+        session.end(status, failure_code)
         if not session.is_open and (life := self._lives.get(session.id)):
             life.cancel()
 
     def _over(self, session: SimulatedSession) -> None:
         """A session's life is over, so another's may begin."""
         del self._lives[session.id]
+        self._operator.over(session)
+        self._admit()
+
+    def _admit(self) -> None:
+        """Let those begin that wait for nothing but a slot that is free."""
         for waiting in self.open_sessions:
-            if waiting.queued and not self.is_full:
+            if waiting.queued and not waiting.held_up and not self.is_full:
                 waiting.admit()
 
     def _unsettled(self) -> list[SimulatedSession]:

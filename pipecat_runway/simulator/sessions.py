@@ -70,7 +70,7 @@ class SimulatedSession:
         body: The create's body, without tokens and signed addresses.
         room: The room to join; None when Runway's own would be used.
         character: A preset's id, or an avatar's own id.
-        faults: The knobs it began with.
+        faults: The knobs it began with, as they were turned since.
         events: What its worker reported, oldest first.
         worker_called: Whether its worker may be in the room or on the way to it.
         admitted: Set when it has a slot.
@@ -110,6 +110,11 @@ class SimulatedSession:
     def is_open(self) -> bool:
         """Whether it has not ended, and so is billed on."""
         return self.status not in ENDED
+
+    @property
+    def held_up(self) -> bool:
+        """Whether it is queued whatever slots are free."""
+        return time.monotonic() < self._began + self.faults.queue_for
 
     @property
     def limit(self) -> float:

@@ -12,8 +12,8 @@ import numpy as np
 from livekit import rtc
 from numpy.typing import NDArray
 
-from pipecat_runway.simulator.faults import Faults
-from pipecat_runway.simulator.playout import RATE, Line, Piece, Samples, Speech
+from pipecat_runway.simulator.faults import Faults, Voice
+from pipecat_runway.simulator.playout import RATE, Cues, Line, Piece, Samples, Speech
 
 STEP = 0.02  # what is handed to the audio source at a time; one Opus frame
 STEP_SAMPLES = round(STEP * RATE)
@@ -24,6 +24,7 @@ QUEUE_MS = 200  # of the audio source; never reached, so handing over never wait
 BLOCKS = 4  # loudness is kept in quarters of a step
 BLOCK = STEP / BLOCKS
 PLAYING_EVERY = round(0.2 * RATE)
+CARRIER = 3650.0  # Hz, of the scrambled voice
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,14 @@ class Speaker:
         line: What to say.
         source: Where to; None plays to nobody, in the same time.
         faults: For the knobs of the sound and of its end.
+        cues: What is to happen once so much has been said.
         on_started: Called when a speech's first sample leaves.
         on_finished: Called when a speech's last sample has left, or is said to have.
         on_playing: Called with a speech, how many of its samples went before, and when the next
             one leaves: at its first sample and about five times a second.
+
+    Attributes:
+        faults: The knobs; they may be turned meanwhile.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class Speaker:
         line: Line,
         source: rtc.AudioSource | None,
         faults: Faults,
+        cues: Cues,
         *,
         on_started: Callable[[Speech], None],
         on_finished: Callable[[Speech], None],
@@ -74,11 +80,13 @@ class Speaker:
     ) -> None:
         self._line = line
         self._source = source
-        self._faults = faults
+        self.faults = faults
+        self._cues = cues
         self._on_started = on_started
         self._on_finished = on_finished
         self._on_playing = on_playing
         self._random = np.random.default_rng()
+        self._phase = 0  # of the carrier, in samples
         self._end = 0.0  # when the last sample handed over will have left
         self._leaving: deque[tuple[float, Piece]] = deque()  # (when, what): handed over, not gone
         self._playbacks: WeakKeyDictionary[Speech, _Playback] = WeakKeyDictionary()
@@ -153,15 +161,25 @@ class Speaker:
         self._end = at
         self._forget_what_left(time.monotonic())
         voice = np.concatenate([piece.samples for piece in pieces])
-        if self._faults.gain != 1.0:
-            voice = _limited(voice * self._faults.gain)
+        if self.faults.gain != 1.0:
+            voice = _limited(voice * self.faults.gain)
         self._listen(voice, leaves_at)
-        await self._hand_over(voice)
+        await self._hand_over(self._altered(voice))
+
+    def _altered(self, voice: Samples) -> Samples:
+        """The voice as these knobs make it."""
+        if self.faults.muted:
+            return np.zeros_like(voice)
+        if self.faults.voice is Voice.SCRAMBLED:
+            times = np.arange(self._phase, self._phase + len(voice)) / RATE
+            self._phase += len(voice)
+            voice = _limited(voice * np.sqrt(2.0) * np.cos(2 * np.pi * CARRIER * times))
+        return voice
 
     async def _hand_over(self, voice: Samples) -> None:
         if self._source is None:
             return
-        if floor := self._faults.noise_floor:
+        if floor := self.faults.noise_floor:
             noise = self._random.integers(-floor, floor, len(voice), endpoint=True)
             voice = _limited(voice + noise)
         await self._source.capture_frame(rtc.AudioFrame(voice.tobytes(), RATE, 1, len(voice)))
@@ -178,6 +196,9 @@ class Speaker:
     def _follow(self, speech: Speech, count: int, leaves_at: float) -> None:
         playback = self._playbacks.setdefault(speech, _Playback())
         before = speech.taken - count
+        loop = asyncio.get_running_loop()
+        for delay, call in self._cues.said(count):
+            loop.call_later(leaves_at + delay - time.monotonic(), call)
         if count and before == 0:
             self._tell_at(leaves_at, self._on_started, speech)
         if count and before >= playback.next_report:
@@ -185,7 +206,7 @@ class Speaker:
             self._on_playing(speech, before, leaves_at)
         if speech.closed and not playback.end_told:
             ends = leaves_at + (count + speech.waiting) / RATE
-            told = ends + self._faults.playback_finished_delay
+            told = ends + self.faults.playback_finished_delay
             if speech.over or told <= time.monotonic() + STEP:
                 playback.end_told = True
                 self._tell_at(told, self._on_finished, speech)

@@ -1,4 +1,4 @@
-"""The process in which the avatars live: ``python -m pipecat_runway.simulator.worker``.
+"""The process in which an avatar lives: ``python -m pipecat_runway.simulator.worker``.
 
 Orders come as lines on stdin, events go as lines to stdout. When stdin closes, because the parent
 closed it or because the parent is no more, all avatars leave and the process ends.
@@ -8,13 +8,18 @@ import asyncio
 import logging
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from pipecat_runway.simulator.avatar import Avatar
-from pipecat_runway.simulator.worker_messages import HELLO, Join, Leave, WorkerEvent, read_order
+from pipecat_runway.simulator.faults import Action
+from pipecat_runway.simulator.playout import Cues
+from pipecat_runway.simulator.switchboard import IN_THE_ROOM, LIVE, Switch, read_switch, shown
+from pipecat_runway.simulator.worker_messages import HELLO, Do, Join, Leave, WorkerEvent, read_order
 
 LAST_WORDS = 2.0  # seconds the avatars have to leave their rooms when the process must end
 ORDER_LIMIT = 64 * 1024
@@ -38,48 +43,95 @@ class Session:
         self._order = order
         self._emit = emit
         self._keep_audio = keep_audio
-        self._leave_timer: asyncio.TimerHandle | None = None
+        self._timers: list[asyncio.TimerHandle] = []
+        self._cues = Cues()
+        self._avatar: Avatar | None = None
         self._end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._drop_out = asyncio.Event()
+        for text in order.faults.script:
+            if (switch := read_switch(text)).speech is not None:
+                self.throw(switch)
         self.task = asyncio.create_task(self._run())
 
     def end(self, reason: str) -> None:
         """Let the avatar leave; the first reason counts."""
         if not self._end.done():
             self._end.set_result(reason)
+        self._drop_out.set()
+
+    def throw(self, switch: Switch) -> None:
+        """Throw a switch, at once or when so much has been said."""
+        if switch.speech is None:
+            self._do(switch)
+        else:
+            self._cues.add(switch.speech, lambda: self._do(switch.now))
+
+    def _do(self, switch: Switch) -> None:
+        if self._end.done():
+            return
+        action = switch.action
+        mine = switch.name in LIVE if action is None else action in IN_THE_ROOM
+        if not mine:
+            self._report("due", {"switch": str(switch)})
+            return
+        self._report("fault", {"name": switch.name, "value": shown(switch)})
+        match action:
+            case Action.KILL:
+                os.kill(os.getpid(), signal.SIGKILL)
+            case Action.FREEZE:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            case Action.LEAVE:
+                self.end("fault")
+            case Action.REJOIN:
+                self._drop_out.set()
+            case Action.BABBLE if self._avatar is not None:
+                self._avatar.babble(switch.value)
+            case None:
+                faults = replace(self._order.faults, **{switch.name: switch.value})
+                self._order = replace(self._order, faults=faults)
+                if self._avatar is not None:
+                    self._avatar.turn(faults)
 
     async def _run(self) -> None:
         faults = self._order.faults
         try:
-            if not await self._ended_within(None if faults.never_join else faults.join_delay):
-                if faults.rejoin_after is not None:
-                    await self._stay(faults.rejoin_after)
-                if not self._end.done():
-                    await self._stay(None)
+            await asyncio.wait(
+                [self._end], timeout=None if faults.never_join else faults.join_delay
+            )
+            while not self._end.done():
+                await self._stay()
         except Exception as error:
             # The class only: LiveKit's message may quote the address with its token.
             self._report("join_failed", {"error": type(error).__name__})
         else:
             self._report("left", {"reason": self._end.result()})
         finally:
-            if self._leave_timer is not None:
-                self._leave_timer.cancel()
+            for timer in self._timers:
+                timer.cancel()
 
-    async def _stay(self, seconds: float | None) -> None:
-        """Be in the room until the end, or for so long."""
-        avatar = Avatar(self._order, self._report, self.end, keep_audio=self._keep_audio)
+    async def _stay(self) -> None:
+        """Be in the room until the end, or the next drop-out."""
+        self._avatar = avatar = Avatar(
+            self._order, self._report, self.end, self._cues, keep_audio=self._keep_audio
+        )
         try:
             await avatar.join()
-            leave_after = self._order.faults.leave_after
-            if leave_after is not None and self._leave_timer is None:
-                loop = asyncio.get_running_loop()
-                self._leave_timer = loop.call_later(leave_after, self.end, "fault")
-            await self._ended_within(seconds)
+            if not self._timers:
+                self._set_timers()
+            await self._drop_out.wait()
+            if not self._end.done():
+                self._drop_out.clear()
         finally:
+            self._avatar = None
             await avatar.leave()
 
-    async def _ended_within(self, seconds: float | None) -> bool:
-        await asyncio.wait([self._end], timeout=seconds)
-        return self._end.done()
+    def _set_timers(self) -> None:
+        """Begin to count what is counted from the first joining."""
+        loop, faults = asyncio.get_running_loop(), self._order.faults
+        if faults.leave_after is not None:
+            self._timers.append(loop.call_later(faults.leave_after, self.end, "fault"))
+        if faults.rejoin_after is not None:
+            self._timers.append(loop.call_later(faults.rejoin_after, self._drop_out.set))
 
     def _report(self, kind: str, data: dict[str, Any]) -> None:
         self._emit(WorkerEvent(self._order.session_id, kind, time.monotonic(), data))
@@ -114,6 +166,9 @@ async def serve(orders: int, events: int, *, keep_audio: bool) -> None:
             case Leave(session_id, reason):
                 if session_id in sessions:
                     sessions[session_id].end(reason)
+            case Do(session_id, switch):
+                if session_id in sessions:
+                    sessions[session_id].throw(read_switch(switch))
     for session in sessions.values():
         session.end("deleted")
     if sessions:

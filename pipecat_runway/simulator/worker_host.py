@@ -1,36 +1,28 @@
-"""The parent's side of the avatar workers: one process for all avatars of a simulator."""
+"""The parent's side of the avatar workers: a process for each avatar that is in a room."""
 
 import asyncio
 import logging
-import sys
 import time
-from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
-from contextlib import suppress
 
-from pipecat_runway.simulator.faults import Faults
-from pipecat_runway.simulator.worker_messages import HELLO, Join, Leave, WorkerEvent
+from pipecat_runway.simulator.faults import Action, Faults
+from pipecat_runway.simulator.switchboard import Switch
+from pipecat_runway.simulator.worker_messages import Do, Join, Leave, WorkerEvent
+from pipecat_runway.simulator.worker_process import WorkerProcess, WorkerProcessError
 
 __all__ = ["WorkerEvent", "WorkerHost", "WorkerProcessError"]
 
 logger = logging.getLogger(__name__)
 
-START_TIMEOUT = 20.0  # importing the native library on a busy machine takes seconds
-STOP_TIMEOUT = 5.0
-LINE_LIMIT = 4 * 1024 * 1024  # an `audio` line carries its samples when they are kept
-
 LAST_KINDS = frozenset({"left", "join_failed"})
 
 
-class WorkerProcessError(RuntimeError):
-    """The process of the avatar workers did not start."""
-
-
 class WorkerHost:
-    """The one process in which every avatar worker of a simulator lives.
+    """The processes in which a simulator's avatars live.
 
-    It is spawned by :meth:`start` and again by the next :meth:`join` should it have died. It ends
-    with :meth:`aclose`, and by itself when this process ends, however that happens.
+    Each avatar has one to itself, so that one can die without the others. The first is spawned by
+    :meth:`start`, more when avatars meet; one that has become free takes the next avatar. They end
+    with :meth:`aclose`, and by themselves when this process ends, however that happens.
 
     Args:
         on_event: Called in the event loop with everything the workers report.
@@ -42,70 +34,32 @@ class WorkerHost:
     ) -> None:
         self._on_event = on_event
         self._keep_audio = keep_audio
-        self._process: Process | None = None
-        self._readers: list[asyncio.Task[None]] = []
-        self._starting = asyncio.Lock()
-        self._hello = asyncio.Event()
-        self._live: set[str] = set()
+        self._processes: list[WorkerProcess] = []
+        self._choosing = asyncio.Lock()
 
     @property
-    def pid(self) -> int | None:
-        """The process's id, once it has been started."""
-        return self._process.pid if self._process is not None else None
+    def pids(self) -> list[int]:
+        """The ids of the processes, oldest first."""
+        return [process.pid for process in self._processes]
 
     async def start(self) -> None:
-        """Spawn the process and wait until it can take orders.
+        """Have a process that is free.
 
         Raises:
             WorkerProcessError: It did not come up in time.
         """
-        async with self._starting:
-            if self._process is not None and not self._readers[0].done():
-                return
-            await self._reap()
-            self._hello.clear()
-            command = [sys.executable, "-m", "pipecat_runway.simulator.worker"]
-            if self._keep_audio:
-                command.append("--keep-audio")
-            process = self._process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=PIPE,
-                limit=LINE_LIMIT,
-                start_new_session=True,  # a Ctrl-C is for the owner, who closes this one's stdin
-            )
-            self._readers = [
-                asyncio.create_task(self._read_events(process), name="avatar worker events"),
-                asyncio.create_task(self._read_log(process), name="avatar worker log"),
-            ]
-            hello = asyncio.create_task(self._hello.wait())
-            try:
-                await asyncio.wait(
-                    [hello, self._readers[0]],
-                    timeout=START_TIMEOUT,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-            finally:
-                hello.cancel()
-                if not self._hello.is_set():
-                    self.kill()
-                    await self._reap()
-        if not self._hello.is_set():
-            raise WorkerProcessError("The avatar workers' process did not start.")
+        async with self._choosing:
+            await self._free()
 
     async def aclose(self) -> None:
-        """End the process and whatever lives in it."""
-        async with self._starting:
-            if self._process is not None and self._process.stdin is not None:
-                self._process.stdin.close()
-            await self._reap()
+        """End the processes and whatever lives in them."""
+        async with self._choosing:
+            await asyncio.gather(*(process.aclose() for process in self._processes))
 
     def kill(self) -> None:
-        """End the process the way a crash would."""
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                self._process.kill()
+        """End all of them the way a crash would."""
+        for process in self._processes:
+            process.kill()
 
     async def join(
         self,
@@ -130,11 +84,12 @@ class WorkerHost:
             faults: How it misbehaves.
 
         Raises:
-            WorkerProcessError: There was no process and none could be started.
+            WorkerProcessError: There was no free process and none could be started.
         """
-        await self.start()
-        self._live.add(session_id)
-        await self._order(
+        async with self._choosing:
+            process = await self._free()
+            process.session_id = session_id
+        await process.order(
             Join(
                 session_id=session_id,
                 url=url,
@@ -147,51 +102,63 @@ class WorkerHost:
         )
 
     async def leave(self, session_id: str, reason: str) -> None:
-        """Call an avatar back; its last event is ``left`` with this reason."""
-        if session_id in self._live:
-            await self._order(Leave(session_id, reason))
+        """Call an avatar back; its last event is ``left`` with this reason.
 
-    async def _order(self, order: Join | Leave) -> None:
-        if self._process is None or self._process.stdin is None:
-            return
-        with suppress(ConnectionError):  # it just died, and its sessions are being told
-            self._process.stdin.write(order.to_line())
-            await self._process.stdin.drain()
+        One that is frozen cannot come, so its process is killed.
+        """
+        if (process := self._of(session_id)) is not None:
+            if process.frozen:
+                process.kill()
+            else:
+                await process.order(Leave(session_id, reason))
 
-    async def _read_events(self, process: Process) -> None:
-        assert process.stdout is not None
-        async for line in process.stdout:
-            event = WorkerEvent.from_line(line)
-            if event.kind == HELLO:
-                self._hello.set()
-                continue
-            if event.kind in LAST_KINDS:
-                self._live.discard(event.session_id)
-            self._tell(event)
-        while self._live:
-            killed = {"reason": "killed"}
-            self._tell(WorkerEvent(self._live.pop(), "left", time.monotonic(), killed))
+    async def do(self, session_id: str, switch: Switch) -> None:
+        """Have an avatar throw a switch; it reports ``fault`` once that has happened.
+
+        Raises:
+            LookupError: There is no such avatar.
+        """
+        if (process := self._of(session_id)) is None:
+            raise LookupError(session_id)
+        if switch.action is Action.THAW:
+            process.thaw()
+            thawed = {"name": switch.name, "value": None}
+            self._tell(WorkerEvent(session_id, "fault", time.monotonic(), thawed))
+        elif process.frozen and switch.action in (Action.KILL, Action.LEAVE):
+            process.kill()
+        else:
+            await process.order(Do(session_id, str(switch)))
+
+    async def _free(self) -> WorkerProcess:
+        """A process without an avatar."""
+        for process in self._processes:
+            if process.session_id is None and not process.doomed:
+                return process
+        process = WorkerProcess(self._on_report, self._on_end)
+        await process.start(keep_audio=self._keep_audio)
+        self._processes.append(process)
+        return process
+
+    def _of(self, session_id: str) -> WorkerProcess | None:
+        for process in self._processes:
+            if process.session_id == session_id:
+                return process
+        return None
+
+    def _on_report(self, event: WorkerEvent) -> None:
+        if event.kind in LAST_KINDS and (process := self._of(event.session_id)) is not None:
+            process.session_id = None
+        self._tell(event)
+
+    def _on_end(self, process: WorkerProcess) -> None:
+        if process in self._processes:
+            self._processes.remove(process)
+        if (session_id := process.session_id) is not None:
+            process.session_id = None
+            self._tell(WorkerEvent(session_id, "left", time.monotonic(), {"reason": "killed"}))
 
     def _tell(self, event: WorkerEvent) -> None:
         try:
             self._on_event(event)
         except Exception:
             logger.exception("The handler of avatar worker events failed on %r.", event.kind)
-
-    async def _read_log(self, process: Process) -> None:
-        assert process.stderr is not None
-        async for line in process.stderr:
-            logger.warning("avatar worker: %s", line.decode(errors="replace").rstrip())
-
-    async def _reap(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        try:
-            await asyncio.wait_for(process.wait(), STOP_TIMEOUT)
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-            readers, self._readers = self._readers, []
-            await asyncio.gather(*readers)

@@ -2,10 +2,10 @@
 
 import json
 from dataclasses import asdict, dataclass, field
-from enum import Enum
 from typing import Any
 
-from pipecat_runway.simulator.faults import ClearAnswer, ErrorBody, Faults
+from pipecat_runway.simulator.faults import Faults
+from pipecat_runway.simulator.switchboard import from_plain, plain
 
 HELLO = "hello"  # the kind of the process's own first event; it belongs to no session
 
@@ -19,7 +19,9 @@ class WorkerEvent:
         kind: What happened: ``joined``, ``published``, ``agent_seen``, ``agent_left``,
             ``foreign_track``, ``stream_opened``, ``audio``, ``stream_closed``, ``playing``,
             ``playback_started``, ``playback_finished``, ``clear_buffer``, ``end_call``,
-            ``room_lost``, ``left`` or ``join_failed``; the last two are a session's last.
+            ``fault``, ``due``, ``room_lost``, ``left`` or ``join_failed``; the last two are a
+            session's last. ``fault`` is a switch that was thrown; ``due`` one whose moment has
+            come, but which is not for the worker.
         at: When, by ``time.monotonic()``, which all processes of a machine share.
         data: The details of that kind.
     """
@@ -63,7 +65,7 @@ class Join:
 
     def to_line(self) -> bytes:
         """Write it for the pipe."""
-        return _line({"join": asdict(self)})
+        return _line({"join": {**vars(self), "faults": plain(self.faults)}})
 
 
 @dataclass(frozen=True)
@@ -78,23 +80,31 @@ class Leave:
         return _line({"leave": asdict(self)})
 
 
-def read_order(line: bytes) -> Join | Leave:
+@dataclass(frozen=True)
+class Do:
+    """The order to throw a switch, written as the switchboard reads it."""
+
+    session_id: str
+    switch: str
+
+    def to_line(self) -> bytes:
+        """Write it for the pipe."""
+        return _line({"do": asdict(self)})
+
+
+Order = Join | Leave | Do
+
+
+def read_order(line: bytes) -> Order:
     """Read an order from the pipe."""
     order = json.loads(line)
+    if do := order.get("do"):
+        return Do(**do)
     if leave := order.get("leave"):
         return Leave(**leave)
     join = order["join"]
-    faults = join.pop("faults")
-    faults["clear"] = ClearAnswer(faults["clear"])
-    faults["error_body"] = ErrorBody(faults["error_body"])
-    return Join(**join, faults=Faults(**faults))
+    return Join(**{**join, "faults": from_plain(join["faults"])})
 
 
 def _line(message: dict[str, Any]) -> bytes:
-    return json.dumps(message, default=_plain).encode() + b"\n"
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Enum):
-        return value.value
-    raise TypeError(f"{type(value).__name__} has no place in a message")
+    return json.dumps(message).encode() + b"\n"

@@ -91,3 +91,59 @@ def test_ctrl_c_while_it_starts_leaves_nothing() -> None:
         command.interrupt()
         command.wait(10)
         assert not command.left()
+
+
+def test_it_begins_with_faults_and_takes_more(tmp_path: Path) -> None:
+    """`--fault` before, `simulator fault` while it runs; mistakes are named, and change nothing."""
+    path = tmp_path / "runway.env"
+    options = ("--env-file", str(path), "--fault", "no_credits=yes", "--fault", "kill@speech:2")
+    with running_command("simulator", *options) as command:
+        command.wait_for("A local Runway is running")
+        env = settings(path.read_text())
+        assert organization(env)["creditBalance"] == 0
+        where = ("--env-file", str(path))
+        assert fault("no_credits=no", "gain=0.5", *where) == (0, "")
+        assert organization(env)["creditBalance"] == 10_000
+        status, listed = fault(*where)
+        assert status == 0
+        assert {"gain=0.5", "no_credits=no", "script=kill@speech:2"} <= set(listed.splitlines())
+        for mistake, why in (
+            ("gian=2", "no switch 'gian'; is it gain?"),
+            ("kill", "no session is open for kill"),
+        ):
+            status, said = fault(mistake, *where)
+            assert status == 1
+            assert why in said
+        command.interrupt()
+        assert command.wait(10) == 0
+        assert not command.left()
+    status, said = fault("kill", **env)
+    assert status == 1
+    assert "There is no simulator at" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--fault", "gian=2"), "is it gain?"),
+        (("--fault", "kill"), "kill needs a moment here, such as kill@2.5"),
+        (("fault", "kill"), "name no simulator on this machine"),
+    ],
+)
+def test_a_fault_that_makes_no_sense_starts_nothing(arguments: tuple[str, ...], why: str) -> None:
+    """The mistake is named, and no key is sent to anybody but a simulator."""
+    elsewhere = {
+        wire.ENV_BASE_URL: "https://api.dev.runwayml.com",
+        wire.ENV_API_SECRET: "key_precious",
+    }
+    with running_command("simulator", *arguments, **elsewhere) as command:
+        assert command.wait(20) != 0
+        assert why in " ".join(command.output.replace("│", " ").split())
+        assert "key_precious" not in command.output
+
+
+def fault(*arguments: str, **environment: str) -> tuple[int, str]:
+    """What `pipecat-runway simulator fault` answers."""
+    with running_command("simulator", "fault", *arguments, **environment) as command:
+        status = command.wait(20)
+        return status, command.output

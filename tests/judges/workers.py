@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipecat_runway.simulator import Faults
+from pipecat_runway.simulator.switchboard import Switch
 from pipecat_runway.simulator.worker_messages import WorkerEvent
 
 from .judge import Judge
@@ -80,6 +81,10 @@ class JudgeWorkers:
         """Call it back."""
         if session_id in self._judges:
             await self._judges[session_id].tell({"leave": reason})
+
+    async def do(self, session_id: str, switch: Switch) -> None:
+        """It throws no switches."""
+        raise LookupError(session_id)
 
     async def gone(self, timeout: float = 30.0) -> dict[str, int | None]:
         """Wait for all processes to end by themselves; how they did, by session."""

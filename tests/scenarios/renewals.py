@@ -2,12 +2,13 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from pipecat.frames.frames import TTSStoppedFrame
 
-from pipecat_runway import RunwayVideoService
+from pipecat_runway import RunwayUpdateSettingsFrame, RunwayVideoService
 from pipecat_runway.simulator import RunwaySimulator
 from tests.kit.content import compare_content
 from tests.kit.marks import Verdict, marked_speech, numbers
@@ -31,6 +32,7 @@ class Report:
         doubled: How long two sessions were open at each change, in s: from the new one's tracks
             to the old one's leaving.
         billed: Seconds billed for all sessions, and of the call.
+        shown: The characters of the sessions, in order.
         left: Sessions still open at the end.
         errors: Messages of the errors reported.
     """
@@ -42,20 +44,28 @@ class Report:
     gaps: list[float] = field(default_factory=list)
     doubled: list[float] = field(default_factory=list)
     billed: tuple[int, float] = (0, 0.0)
+    shown: list[str] = field(default_factory=list)
     left: int = 0
     errors: list[str] = field(default_factory=list)
 
 
 async def renewals(
-    service: RunwayVideoService, runway: RunwaySimulator, count: int, *, seed: int = 1
+    service: RunwayVideoService,
+    runway: RunwaySimulator,
+    count: int,
+    *,
+    seed: int = 1,
+    characters: Sequence[str] = (),
 ) -> Report:
     """Speak until sessions have followed each other `count` times.
 
     Args:
-        service: The service, not running yet, with a short `max_duration`.
+        service: The service, not running yet; its `max_duration` is short, or `characters` are
+            given.
         runway: The local Runway it uses.
         count: How often.
         seed: Of the lengths and pauses.
+        characters: Presets to change to in turn, each while an utterance sounds.
     """
     report, rng = Report(), random.Random(seed)
     changes: list[float] = []
@@ -67,7 +77,7 @@ async def renewals(
         changes.append(loop.time())
 
     spoken: list[tuple[int, int]] = []
-    mark = 0
+    mark = asked = 0
     began = loop.time()
     async with running(service) as run:
         await run.started()
@@ -77,6 +87,12 @@ async def renewals(
             speech = marked_speech(mark, pieces, RATE)
             context = f"u{len(spoken)}"
             await run.feed(tts_utterance(speech, RATE, 1, context))
+            if characters and asked == len(changes):
+                settings = RunwayVideoService.Settings(
+                    preset_id=characters[asked % len(characters)]
+                )
+                await run.queue(RunwayUpdateSettingsFrame(delta=settings))
+                asked += 1
             spoken.append((mark, pieces))
             mark += pieces
             await run.tape.wait_for(TTSStoppedFrame, timeout=30, count=len(spoken))
@@ -101,5 +117,6 @@ async def renewals(
         if left and came:
             report.doubled.append(max(0.0, left[-1] - came[0]))
     report.billed = (sum(s.billed_seconds for s in sessions), loop.time() - began)
+    report.shown = [session.character for session in sessions]
     report.left = sum(session.is_open for session in sessions)
     return report

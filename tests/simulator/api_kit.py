@@ -11,6 +11,7 @@ import httpx
 from jsonschema import Draft202012Validator
 
 from pipecat_runway.simulator import RunwaySimulator, SimulatedSession
+from pipecat_runway.simulator.switchboard import Switch
 from pipecat_runway.simulator.worker_messages import WorkerEvent
 
 
@@ -23,6 +24,7 @@ class HandMadeWorkers:
         self.joined = asyncio.Event()
         self.joins: list[dict[str, Any]] = []
         self.leaves: list[tuple[str, str]] = []
+        self.done: list[tuple[str, str]] = []
         self.inside: set[str] = set()
         self.running = False
 
@@ -46,6 +48,11 @@ class HandMadeWorkers:
     async def leave(self, session_id: str, reason: str) -> None:
         self.leaves.append((session_id, reason))
         self.leave_now(session_id, reason)
+
+    async def do(self, session_id: str, switch: Switch) -> None:
+        if session_id not in self.inside:
+            raise LookupError(session_id)
+        self.done.append((session_id, str(switch)))
 
     def leave_now(self, session_id: str, reason: str) -> None:
         if session_id in self.inside:

@@ -60,14 +60,15 @@ def silence_within(bot: Bot, rate: int) -> float:
 
 @contextmanager
 def held_up(stage: Stage) -> Iterator[None]:
-    """The worker's process does nothing meanwhile."""
-    pid = stage.host.pid
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
+    """The workers' processes do nothing meanwhile."""
+    pids = stage.host.pids
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
     try:
         yield
     finally:
-        os.kill(pid, signal.SIGCONT)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 async def together(*checks: Coroutine[Any, Any, None]) -> None:
@@ -703,7 +704,7 @@ async def test_foreign_tracks_are_reported(stage: Stage) -> None:
 
 
 async def test_two_sessions_at_once(stage: Stage) -> None:
-    """Two avatars of one process speak at the same time, each its own words."""
+    """Two avatars speak at the same time, each its own words."""
     async with stage.conversation() as one, stage.conversation(character="cat-character") as two:
         await asyncio.gather(one.say(speech(1, 10)), two.say(speech(101, 10)))
         for bot, first in ((one, 1), (two, 101)):
@@ -714,7 +715,7 @@ async def test_two_sessions_at_once(stage: Stage) -> None:
 
 
 async def test_killed_and_respawned(stage: Stage) -> None:
-    """A crash ends every session in it, and the next avatar gets a new process."""
+    """A crash of all processes ends every session, and the next avatar gets a new one."""
     async with stage.conversation() as one, stage.conversation() as two:
         stage.host.kill()
         await asyncio.gather(one.event("left", timeout=3.0), two.event("left", timeout=3.0))
@@ -732,8 +733,8 @@ async def test_closing_leaves_nothing() -> None:
     tasks = asyncio.all_tasks()
     await host.start()
     await host.start()
-    assert host.pid is not None
-    process = os.pidfd_open(host.pid)
+    (pid,) = host.pids
+    process = os.pidfd_open(pid)
     await host.join(
         session_id="s",
         url="ws://127.0.0.1:9",
@@ -758,7 +759,7 @@ from pipecat_runway.simulator.worker_host import WorkerHost
 async def main():
     host = WorkerHost(print)
     await host.start()
-    print(host.pid, flush=True)
+    print(*host.pids, flush=True)
     await asyncio.sleep(60)
 asyncio.run(main())
 """
