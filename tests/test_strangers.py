@@ -153,7 +153,7 @@ async def test_of_a_stranger_nothing_is_told(livekit_server: LiveKitServer) -> N
                 await asyncio.sleep(0.02)
     assert {wire.RPC_REJECT} == set(answers)
     assert {AVATAR} == {what[1] for what in ears.told}
-    assert {"joined", "reachable", "finished", "left"} == {what[0] for what in ears.told}
+    assert {"joined", "reachable", "seen", "finished", "left"} == {what[0] for what in ears.told}
     assert {AVATAR} == set(ears.sounds) == ears.pictures
     assert [] == ears.lost
 
