@@ -5,9 +5,12 @@ import asyncio
 import json
 import platform
 import sys
+import tempfile
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from loguru import logger
@@ -15,7 +18,7 @@ from pipecat.frames.frames import BotSpeakingFrame
 
 from pipecat_runway.simulator import ClearAnswer, Faults, RunwaySimulator
 from tests.conftest import STRICT, service_for
-from tests.kit.pipeline import Tape, running
+from tests.kit.pipeline import Pace, Tape, running
 from tests.kit.simulator_process import simulator_process
 from tests.kit.transport import LoopbackTransport
 from tests.scenarios import soak as soaking
@@ -126,6 +129,45 @@ def _renewed(report: Renewals) -> Result:
     }
 
 
+async def words(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
+    """Count words in the LLM's context against words heard, at barge-ins of every kind of TTS.
+
+    With word times `count`; without, a third of it for each way sentences come.
+    """
+    from tests.scenarios.words import Kind, Report
+    from tests.scenarios.words import barge_ins as word_barge_ins
+
+    runway.faults = replace(STRICT, effective_limit=3600)
+
+    async def run(kind: Kind, count: int, pace: Pace = "burst", seed: int = 1) -> Report:
+        service = service_for(runway, max_duration=1800)
+        return await word_barge_ins(service, count, kind, pace=pace, seed=seed)
+
+    third = max(1, options.count // 3)
+    reports = {
+        "word times": await run("word times", options.count),
+        "sentence behind its sound": await run("sentence behind", third),
+        "sentence ahead of its sound": await run("sentence ahead", third, seed=2),
+        "sentence behind, in real time": await run("sentence behind", third, "realtime", seed=3),
+    }
+    return {
+        name: {
+            "barge-ins": len(report.kept),
+            "off by words": dict(sorted(Counter(report.off).items())),
+            "off by at most 1": round(report.within(1), 3),
+            "off by at most 2": round(report.within(2), 3),
+            "context not the beginning of what was said": report.wrong,
+            "captions unlike the context": report.captions,
+            "captions with a time, within 100 ms of their word": [
+                len(report.late),
+                round(report.timely(0.1), 3),
+            ],
+            "errors": sorted(set(report.errors)),
+        }
+        for name, report in reports.items()
+    }
+
+
 async def receptionist(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
     """Count the Flows example's actions against its words, from Python and from YAML."""
     from tests.scenarios.receptions import receptions
@@ -142,6 +184,16 @@ async def receptionist(runway: RunwaySimulator, options: argparse.Namespace) -> 
         )
         for kind in ("python", "yaml")
     }
+
+
+async def faults(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
+    """Play everything that can go wrong at every moment; all of it makes docs/fault-matrix.md."""
+    from benchmarks import fault_matrix
+
+    played = await fault_matrix.play_all(runway, options.only)
+    if not options.only:
+        fault_matrix.write(played)
+    return fault_matrix.result(played)
 
 
 async def soak(options: argparse.Namespace) -> Result:
@@ -182,6 +234,35 @@ async def soak(options: argparse.Namespace) -> Result:
     return result
 
 
+async def kills(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
+    """Count what stays open after bots that died in every way, each in a process of its own."""
+    from tests.scenarios.kills import WAYS
+    from tests.scenarios.kills import kills as all_kills
+
+    ways = {name: way for name, way in WAYS.items() if not options.only or name in options.only}
+    result = {}
+    with tempfile.TemporaryDirectory() as state:
+        async for name, report in all_kills(runway, Path(state), count=options.count, ways=ways):
+            past = sorted(report.past_end)
+            result[name] = {
+                "deaths": report.deaths,
+                "sessions they had": report.sessions,
+                "sessions left open": report.open,
+                "rooms and files left": [report.rooms, report.files],
+                "billed past the end, s, p50, p95, longest": [
+                    round(past[min(len(past) - 1, int(len(past) * part))], 2)
+                    for part in (0.5, 0.95, 1.0)
+                    if past
+                ],
+                "did not end by themselves": report.hung,
+                "said": sorted(set(report.said)),
+            }
+            if ways[name].reaped:
+                result[name]["a live sibling untouched"] = report.sibling_untouched
+            print(name, json.dumps(result[name]), flush=True)
+    return result
+
+
 BENCHMARKS: dict[str, Callable[[RunwaySimulator, argparse.Namespace], Awaitable[Result]]] = {
     "barge-in": barge_in,
     "marked-speech": marked_speech,
@@ -190,6 +271,9 @@ BENCHMARKS: dict[str, Callable[[RunwaySimulator, argparse.Namespace], Awaitable[
     "renewal": renewal,
     "change": change,
     "receptionist": receptionist,
+    "faults": faults,
+    "words": words,
+    "kills": kills,
 }
 # With the simulator in a process of its own.
 APART: dict[str, Callable[[argparse.Namespace], Awaitable[Result]]] = {"soak": soak}
@@ -202,6 +286,8 @@ COUNTS = {
     "change": 20,
     "receptionist": 10,
     "soak": 200,
+    "words": 200,
+    "kills": 20,
 }
 
 
@@ -215,7 +301,8 @@ def main() -> None:
         "--only",
         nargs="*",
         default=[],
-        help="barge-in: only these workers; soak: service, or for comparison livekit and pipecat",
+        help="barge-in, faults, kills: only these; "
+        "soak: service, or for comparison livekit and pipecat",
     )
     parser.add_argument("--slots", type=int, default=None, help="renewal: sessions at once")
     options = parser.parse_args()

@@ -24,19 +24,27 @@ def check_room_address(livekit_url: str, api_host: str) -> None:
         RoomAddressError: If Runway's cloud could never reach it (SDK: "a wss:// or https:// URL
             that resolves to a public host").
     """
-    parts = urlsplit(livekit_url)
-    host = parts.hostname or ""
-    if parts.scheme not in _SCHEMES or not host:
+    scheme, host = split_address(livekit_url)
+    if scheme not in _SCHEMES or not host:
         raise ConfigError(
-            f"livekit_url must look like wss://host, got the scheme {parts.scheme!r}",
+            f"livekit_url must look like wss://host, got the scheme {scheme!r}",
             advice=f"Check {wire.ENV_LIVEKIT_URL}.",
         )
     if not is_runways(api_host):
         return
-    if parts.scheme not in _SECURE:
-        raise RoomAddressError(f"livekit_url is {parts.scheme}://, Runway takes only wss:// here")
+    if scheme not in _SECURE:
+        raise RoomAddressError(f"livekit_url is {scheme}://, Runway takes only wss:// here")
     if _is_private(host):
         raise RoomAddressError(f"livekit_url names {host}, which is not a public host")
+
+
+def split_address(url: str) -> tuple[str, str]:
+    """Return scheme and host of an address; what is not there is empty."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that do not match
+        return "", ""
+    return parts.scheme, parts.hostname or ""
 
 
 def is_runways(host: str) -> bool:

@@ -10,7 +10,7 @@ import itertools
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 import httpx
 import runwayml
 from runwayml import AsyncRunwayML
-from runwayml.types import RealtimeSessionRetrieveResponse
 
 from pipecat_runway import retries, wire
 from pipecat_runway.errors import (
@@ -28,6 +27,7 @@ from pipecat_runway.errors import (
     UnknownAvatarError,
     UnreachableError,
 )
+from pipecat_runway.ownership import digest
 from pipecat_runway.refusals import refused
 
 REQUEST_TIMEOUT = httpx.Timeout(30.0, connect=5.0)  # s; a create answers in about a second
@@ -182,6 +182,16 @@ class RunwayAPI:
         """The host requests go to."""
         return self._client.base_url.host
 
+    @property
+    def base_url(self) -> str:
+        """Where the API is."""
+        return str(self._client.base_url).rstrip("/")
+
+    @property
+    def key_digest(self) -> str:
+        """What tells the key from others, and does not show it."""
+        return digest(self._client.api_key)
+
     async def create_session(
         self,
         *,
@@ -210,8 +220,7 @@ class RunwayAPI:
         if max_duration is not None:
             body["max_duration"] = max_duration
         async with self._asking(CREATE, missing=UnknownAvatarError):
-            answer = await self._client.realtime_sessions.create(**body)
-            return _text(answer, "id")
+            return _session_id(await self._client.realtime_sessions.create(**body))
 
     async def session_status(self, session_id: str) -> SessionStatus:
         """Return a session's status.
@@ -222,8 +231,7 @@ class RunwayAPI:
 
         async def read() -> SessionStatus:
             async with self._asking("read the session", session_id):
-                answer = await self._client.realtime_sessions.retrieve(session_id)
-                return _status(answer)
+                return _status(await self._client.realtime_sessions.retrieve(session_id))
 
         return await _repeated(read)
 
@@ -272,7 +280,7 @@ class RunwayAPI:
 
         async def read() -> str:
             async with self._asking("read the avatar", missing=UnknownAvatarError):
-                return _text(await self._client.avatars.retrieve(avatar_id), "status")
+                return _status(await self._client.avatars.retrieve(avatar_id)).name
 
         return await _repeated(read)
 
@@ -330,35 +338,42 @@ async def _repeated(request: Callable[[], Awaitable[_Answer]]) -> _Answer:
     raise AssertionError("unreachable")
 
 
-def _text(answer: object, name: str) -> str:
-    """Return a field of an answer that the rest depends on.
+def _session_id(answer: object) -> str:
+    """Read the answer to a create; the client hands on whatever came.
 
     Raises:
-        ValueError: It is not there, or nothing that could be one.
+        ValueError: It is none.
     """
-    value = wire.named(getattr(answer, name, None))
-    if value is None:
-        raise ValueError(f"no {name} was answered")
+    value = getattr(answer, "id", None)
+    if not isinstance(value, str) or not wire.SESSION_ID.fullmatch(value):
+        raise ValueError("no session id")
     return value
 
 
-def _status(answer: RealtimeSessionRetrieveResponse) -> SessionStatus:
+def _status(answer: object) -> SessionStatus:
     """Read what was answered of a session; the client hands on whatever came.
 
     Raises:
         ValueError: It is no status.
     """
+    name = wire.named(getattr(answer, "status", None))
+    if name is None:
+        raise ValueError("no status")
     # Under its own spelling where the client did not recognise the answer as that of a failure.
     code = getattr(answer, "failure_code", None) or getattr(answer, "failureCode", None)
+    failure = wire.named(code)
     duration = getattr(answer, "duration", None)
-    fields = answer.model_dump(by_alias=True, exclude_unset=True, warnings=False)
     return SessionStatus(
-        _text(answer, "status"),
-        wire.named(code),
+        name,
+        failure,
         getattr(answer, "queued", None) is True,
         duration if isinstance(duration, int) else None,
-        tuple(sorted(name for name in fields if wire.named(name))),
+        tuple(sorted(filter(wire.named, _fields(answer)))),
     )
+
+
+def _fields(answer: object) -> Iterable[str]:
+    return answer.to_dict() if isinstance(answer, runwayml.BaseModel) else ()
 
 
 def _limit(value: int | None) -> int | None:
@@ -366,9 +381,7 @@ def _limit(value: int | None) -> int | None:
 
 
 @contextmanager
-def _translated(
-    action: str, session_id: str | None = None, missing: type[APIError] = APIError
-) -> Iterator[None]:
+def _translated(action: str, session_id: str | None, missing: type[APIError]) -> Iterator[None]:
     try:
         yield
     except runwayml.APIStatusError as e:
@@ -398,9 +411,7 @@ def _translated(
             session_id=session_id,
             advice=None if action == CREATE else "The request can be repeated.",
         ) from e
-    # What is no JSON, or not of the form that was promised, the client notices only in part, and
-    # trips over.
-    except Exception as e:
+    except Exception as e:  # whatever the client makes of an answer that is none
         raise AnswerLostError(
             f"Runway's API answered the request to {action} with something unreadable",
             session_id=session_id,

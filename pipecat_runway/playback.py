@@ -11,9 +11,10 @@ Positions and lengths are counted in samples at 16 kHz mono, times are seconds. 
 nothing here knows what a frame is, what time it is or where the items go.
 """
 
+from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from itertools import zip_longest
 from typing import Any
@@ -39,11 +40,13 @@ class Held:
         item: The thing itself.
         keep: Whether it survives an interruption.
         position: How much of its utterance must have been heard before it leaves.
+        loose: Whether its position may change until it leaves.
     """
 
     item: Any
     keep: bool
     position: int = 0
+    loose: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,7 @@ class Ledger:
     def __init__(self) -> None:
         self._line: deque[Utterance] = deque()
         self._over: dict[str | None, Stage] = {}  # contexts that ended before the TTS finished them
+        self._voiced: dict[str | None, Utterance] = {}  # the VOICED among them that had begun here
 
     def __iter__(self) -> Iterator[Utterance]:
         return iter(self._line)
@@ -181,9 +185,19 @@ class Ledger:
         """Note that a context that begins now is spoken without the avatar."""
         self._over[context_id] = Stage.VOICED
 
-    def forget(self, context_id: str | None) -> None:
-        """Note that the TTS has finished a context that was over, or begins it anew."""
+    def voiced(self, context_id: str | None) -> Utterance | None:
+        """Return the utterance that goes on without the avatar and is not finished, if any."""
+        return self._voiced.get(context_id)
+
+    def forget(self, context_id: str | None) -> list[Any]:
+        """Note that the TTS has finished a context that was over, or begins it anew.
+
+        Returns:
+            Items that still waited for its sound.
+        """
         self._over.pop(context_id, None)
+        utterance = self._voiced.pop(context_id, None)
+        return _items(utterance.within) if utterance else []
 
     def open(
         self, context_id: str | None, *, keep: bool, now: float, item: Any | None = None
@@ -246,6 +260,10 @@ class Ledger:
         Returns:
             False if there is nothing to wait for: the item is then the caller's to pass on.
         """
+        voiced = self._voiced.get(context_id) if context_id is not None else None
+        if voiced is not None and position is not None and position > _end(voiced):
+            _wait(voiced, Held(item, keep, position - voiced.base))
+            return True
         if not self._line:
             return False
         own = self.find(context_id) if context_id is not None else None
@@ -253,12 +271,45 @@ class Ledger:
             self._line[-1].behind.append(Held(item, keep))
             return True
         at = own.samples if position is None else max(0, position - own.base)
-        if own.within:
-            at = max(at, own.within[-1].position)
+        at = max([at, *(held.position for held in own.within if not held.loose)])
         if own.stage is Stage.SOUNDING and not own.within and at <= own.heard:
             return False
-        own.within.append(Held(item, keep, at))
+        _wait(own, Held(item, keep, at))
         return True
+
+    def take_loose(self, utterance: Utterance) -> int:
+        """Take back the loose items of an utterance's context; return how many still waited."""
+        count = 0
+        for part in self._parts(utterance):
+            fixed = deque(held for held in part.within if not held.loose)
+            count += len(part.within) - len(fixed)
+            part.within = fixed
+        return count
+
+    def lay_loose(self, utterance: Utterance, items: Iterable[tuple[Any, int]]) -> None:
+        """Have items leave when their context has been heard up to them.
+
+        Args:
+            utterance: An utterance in the line, or one that goes on by voice.
+            items: Each with its position in the context's speech, in order.
+        """
+        parts = self._parts(utterance)
+        for item, position in items:
+            part = next((p for p in parts if position <= _end(p)), parts[-1])
+            place = max(0, position - part.base)
+            _wait(part, Held(item, part.keep, place, loose=True))
+
+    def _parts(self, utterance: Utterance) -> list[Utterance]:
+        parts = [each for each in self._line if each.whole is utterance.whole]
+        return parts or [utterance]
+
+    def say(self, utterance: Utterance, pcm: bytes, *, item: Any) -> list[Any]:
+        """Add speech to an utterance that goes on by voice; return what leaves, in order."""
+        piece = Held(item, utterance.keep, utterance.samples)
+        utterance.pcm += pcm
+        utterance.heard = utterance.samples
+        due = _due(utterance.within, utterance.samples)
+        return _items(_interleaved([(piece, utterance.samples)], due))
 
     def split(self, utterance: Utterance, at: int) -> Utterance:
         """Divide an utterance: what follows a position becomes a part of its own, right behind it.
@@ -279,7 +330,7 @@ class Ledger:
         utterance.sent = min(utterance.sent, at)
         rest.behind, utterance.behind = utterance.behind, deque()
         rest.within = deque(
-            Held(held.item, held.keep, held.position - at)
+            replace(held, position=held.position - at)
             for held in utterance.within
             if held.position > at
         )
@@ -337,6 +388,10 @@ class Ledger:
             else:
                 released += _items(survivors)
         self._line = kept
+        for utterance in [voiced for voiced in self._voiced.values() if not voiced.keep]:
+            self._end(utterance, Stage.CUT)
+            del self._voiced[utterance.context_id]
+            released += [held.item for held in utterance.within if held.keep]
         return Cut(cut, released)
 
     def give_up(self) -> list[Any]:
@@ -349,10 +404,13 @@ class Ledger:
         items: list[Any] = []
         for utterance in self._line:
             self._end(utterance, Stage.VOICED)
-            spoken = sorted(
-                [*utterance.within, *_unheard(utterance)], key=lambda held: held.position
-            )
+            due = list(utterance.within)
+            if not utterance.closed:  # what belongs to later speech waits for it
+                due = _due(utterance.within, utterance.samples)
+                self._voiced[utterance.context_id] = utterance
+            spoken = _interleaved(_unheard(utterance), due)
             items += _items([*utterance.opening, *spoken, *utterance.behind])
+            utterance.heard = utterance.samples
         self._line.clear()
         return items
 
@@ -362,15 +420,53 @@ class Ledger:
             self._over[utterance.context_id] = stage
 
 
+def _end(utterance: Utterance) -> int:
+    """Return where an utterance ends by now, in samples of its context."""
+    return utterance.base + utterance.samples
+
+
+def _wait(utterance: Utterance, held: Held) -> None:
+    insort(utterance.within, held, key=lambda other: other.position)
+
+
 def _take(line: deque[Held], heard: int) -> list[Any]:
+    return _items(_due(line, heard))
+
+
+def _due(line: deque[Held], heard: int) -> list[Held]:
     taken = []
     while line and line[0].position <= heard:
-        taken.append(line.popleft().item)
+        taken.append(line.popleft())
     return taken
 
 
-def _unheard(utterance: Utterance) -> Iterator[Held]:
-    """Yield the pieces of an utterance that were not heard, or what was not heard of them."""
+def _interleaved(pieces: Iterable[tuple[Held, int]], waiting: Iterable[Held]) -> Iterator[Held]:
+    """Yield pieces of speech, each with where it ends, and what waits for them, in its place."""
+    waiting = deque(waiting)
+    for piece, end in pieces:
+        item, start = piece.item, piece.position
+        while waiting and waiting[0].position < end:
+            if waiting[0].position > start:
+                done, item = _divided(item, (waiting[0].position - start) / SPEECH_RATE)
+                start = waiting[0].position
+                yield Held(done, piece.keep, start)
+            yield waiting.popleft()
+        yield Held(item, piece.keep, start)
+    yield from waiting
+
+
+def _divided(item: Any, seconds: float) -> tuple[Excerpt, Excerpt]:
+    """Divide a piece of speech so many seconds behind its beginning."""
+    whole = item if isinstance(item, Excerpt) else Excerpt(item, 0.0, None)
+    middle = whole.start + seconds
+    return Excerpt(whole.item, whole.start, middle), Excerpt(whole.item, middle, whole.end)
+
+
+def _unheard(utterance: Utterance) -> Iterator[tuple[Held, int]]:
+    """Yield the pieces of an utterance that were not heard, or what was not heard of them.
+
+    Each with where it ends.
+    """
     begun = utterance.heard > 0 or utterance.base > 0
     for held, following in zip_longest(utterance.voice, utterance.voice[1:]):
         end = following.position if following else utterance.samples
@@ -380,7 +476,7 @@ def _unheard(utterance: Utterance) -> Iterator[Held]:
         last = utterance.divided and not following
         until = (end - held.position) / SPEECH_RATE if last else None
         item = Excerpt(held.item, start, until) if start or last else held.item
-        yield Held(item, held.keep, max(held.position, utterance.heard))
+        yield Held(item, held.keep, max(held.position, utterance.heard)), end
 
 
 def _items(held: Iterable[Held]) -> list[Any]:

@@ -1,7 +1,6 @@
 """What an error answer of Runway's API means, read off its status and its body."""
 
 import re
-from typing import Final
 
 from pipecat_runway import wire
 from pipecat_runway.errors import (
@@ -17,7 +16,7 @@ from pipecat_runway.errors import (
     VendorFaultError,
 )
 
-NAMED: Final = 5  # fields of those that an answer lists, and parts of their paths
+FIELDS_NAMED = 5  # of those a refusal lists
 
 
 def refused(
@@ -103,17 +102,17 @@ def _refused_fields(body: object, text: str) -> list[str]:
             names += [".".join([*path, key]) for key in keys] or [".".join(path)]
     if not names and (match := re.search(r"Unrecognized keys?:?\s*\"?(\w{1,64})", text)):
         names = [match[1]]
-    return [name for name in dict.fromkeys(names) if name][:NAMED]
-
-
-def _names(parts: object) -> list[str]:
-    """Return the names in a list from an answer, as far as they can be repeated."""
-    words = [str(part) for part in _list(parts)[:NAMED] if isinstance(part, str | int)]
-    return [word for word in words if wire.named(word)]
+    return [name for name in dict.fromkeys(names) if name][:FIELDS_NAMED]
 
 
 def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
+
+
+def _names(parts: object) -> list[str]:
+    """Return the names in a list from an answer, as far as they can be repeated."""
+    words = [str(part) for part in _list(parts)[:FIELDS_NAMED] if isinstance(part, str | int)]
+    return [word for word in words if wire.named(word)]
 
 
 def _field_error(fields: list[str]) -> type[RunwayError]:

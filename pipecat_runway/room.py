@@ -21,17 +21,17 @@ from livekit import api, rtc
 from livekit.rtc.participant import PublishDataError
 from loguru import logger
 
-from pipecat_runway import roomfacts, wire
+from pipecat_runway import registry, roomfacts, wire
 from pipecat_runway.errors import (
     ConfigError,
     RoomCredentialsError,
     RoomError,
     RoomUnreachableError,
 )
+from pipecat_runway.guard import Guard
 from pipecat_runway.lipsync import JitterBuffer, PictureHold
+from pipecat_runway.ownership import Record, room_metadata
 
-ROOM_PREFIX = "pipecat-runway-"
-AGENT_IDENTITY = "pipecat-runway-agent"
 SOUND_FRAME_MS = 10
 PICTURES_WAITING = 2  # newest wins
 PICTURES_HELD = 12  # for their sound, at most
@@ -42,7 +42,9 @@ EMPTY_TIMEOUT = 24 * 3600
 CONNECT_TIMEOUT = 10.0  # s
 CLOSE_TIMEOUT = 5.0  # s, for each step of closing
 SEND_TIMEOUT = 3.0  # s, for anything sent to the avatar
+CUT_OFF = 0.5  # s a request that was cancelled may still open the room
 LAST_WORD = 1.2  # s after a room was left until LiveKit's library has nothing more to say
+CLAIM_BOUND = 2.0  # s for a session's id to get into the room's metadata
 CLEAR_ROUND_TRIP = 0.5  # s; the SDK's default would fail after 7
 
 
@@ -140,14 +142,16 @@ class AvatarRoom:
         name: The room's name.
         identity: Our own identity in it.
         calls: How often each of our RPC methods was called.
+        guard: Ends it, and the sessions added to it, if the event loop is taken down.
     """
 
     def __init__(
         self, *, url: str, api_key: str, api_secret: str, sample_rate: int, listener: Listener
     ) -> None:
-        self.name = ROOM_PREFIX + uuid.uuid4().hex
-        self.identity = AGENT_IDENTITY
+        self.name = wire.ROOM_PREFIX + uuid.uuid4().hex
+        self.identity = wire.AGENT_IDENTITY
         self.calls: Counter[str] = Counter()
+        self.guard = Guard(self.close)
         self._url, self._api_key, self._api_secret = url, api_key, api_secret
         self._sample_rate = sample_rate
         self._listener = listener
@@ -158,6 +162,7 @@ class AvatarRoom:
         self._invited: set[str] = set()  # identities; what anybody else does in here is ignored
         self._readers: dict[str, asyncio.Task[None]] = {}  # by track sid
         self._sound_tracks: dict[str, rtc.Track] = {}  # by identity
+        self._records: dict[str, Record] = {}  # of its sessions, by identity
         self._closing = False
         self._room.on("participant_connected", self._on_participant)
         self._room.on("participant_active", self._on_active)
@@ -181,13 +186,18 @@ class AvatarRoom:
             RoomCredentialsError: The server refuses the key or secret.
             RoomUnreachableError: There is no such server.
         """
+        await self.guard.begin()
         self._api = api.LiveKitAPI(
             self._url,
             self._api_key,
             self._api_secret,
             timeout=aiohttp.ClientTimeout(total=CONNECT_TIMEOUT),
         )
-        request = api.CreateRoomRequest(name=self.name, empty_timeout=EMPTY_TIMEOUT)
+        request = api.CreateRoomRequest(
+            name=self.name,
+            empty_timeout=EMPTY_TIMEOUT,
+            metadata=room_metadata(registry.here(), ()),
+        )
         self._reserving = asyncio.create_task(self._api.room.create_room(request))
         try:
             # Shielded: a request given up half-way can still open the room. close() waits for it.
@@ -241,16 +251,38 @@ class AvatarRoom:
         for opening in (self._reserving, self._connecting):
             if opening is not None:
                 await asyncio.wait({opening}, timeout=CLOSE_TIMEOUT)
+        cut_off = self._reserving is not None and self._reserving.cancelled()
         self._reserving = self._connecting = None
         await _bounded("leave the room", self._room.disconnect())
         _closed_at = time.monotonic()
-        if self._api is not None:
-            livekit, self._api = self._api, None
-            await _bounded(
-                "delete the room",
-                livekit.room.delete_room(api.DeleteRoomRequest(room=self.name)),
-            )
+        if (livekit := self._api) is not None:
+            for pause in (0.0, CUT_OFF) if cut_off else (0.0,):
+                await asyncio.sleep(pause)
+                await _bounded(
+                    "delete the room",
+                    livekit.room.delete_room(api.DeleteRoomRequest(room=self.name)),
+                )
+            self._api = None
             await livekit.aclose()
+        self.guard.dismiss()
+
+    # -- whose it is --------------------------------------------------------------------------
+
+    async def claim(self, record: Record) -> None:
+        """Write a session into the room's metadata, for whoever finds it without an owner."""
+        self._records[record.identity] = record
+        if self._api is None or self._closing:
+            return
+        metadata = room_metadata(record.owner, self._records.values())
+        request = api.UpdateRoomMetadataRequest(room=self.name, metadata=metadata)
+        try:
+            await asyncio.wait_for(self._api.room.update_room_metadata(request), CLAIM_BOUND)
+        except (api.TwirpError, aiohttp.ClientError, TimeoutError, OSError, RuntimeError) as e:
+            logger.debug(f"{self.name}: its metadata was not updated ({type(e).__name__})")
+
+    def disclaim(self, identity: str) -> None:
+        """Leave a session out of the metadata, from its next update on."""
+        self._records.pop(identity, None)
 
     # -- tokens -------------------------------------------------------------------------------
 
@@ -463,15 +495,14 @@ class AvatarRoom:
                 hold.look(sound, await _jitter_buffer(picture))
 
     def _on_playback_started(self, call: rtc.RpcInvocationData) -> str:
-        if call.caller_identity not in self._invited:
-            return wire.RPC_REJECT
         self.calls[wire.RPC_PLAYBACK_STARTED] += 1
-        return wire.RPC_OK  # the sound itself tells when
+        # The sound itself tells when.
+        return wire.RPC_OK if call.caller_identity in self._invited else wire.RPC_REJECT
 
     def _on_playback_finished(self, call: rtc.RpcInvocationData) -> str:
+        self.calls[wire.RPC_PLAYBACK_FINISHED] += 1
         if call.caller_identity not in self._invited:
             return wire.RPC_REJECT
-        self.calls[wire.RPC_PLAYBACK_FINISHED] += 1
         try:
             report = wire.PlaybackFinished.parse(call.payload)
         except ValueError as e:
@@ -501,11 +532,19 @@ async def _jitter_buffer(track: rtc.Track) -> JitterBuffer:
 
 async def _bounded(action: str, step: Coroutine[Any, Any, Any]) -> None:
     """Run a step of closing; a step that fails or hangs does not hold the others."""
+    # A task, because LiveKit's own may have been cancelled: that is the step's failure, not ours.
+    task = asyncio.create_task(step)
     try:
-        await asyncio.wait_for(step, CLOSE_TIMEOUT)
+        await asyncio.wait({task}, timeout=CLOSE_TIMEOUT)
+    finally:
+        stuck = task.cancel()
+    try:
+        if stuck:
+            raise TimeoutError
+        task.result()
     except api.TwirpError:
         pass  # gone already
-    except Exception as e:
+    except (asyncio.CancelledError, Exception) as e:
         logger.warning(f"could not {action} ({type(e).__name__})")
 
 

@@ -10,12 +10,13 @@ import datetime
 import itertools
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loguru import logger
 
-from pipecat_runway import retries, wire
+from pipecat_runway import registry, retries, wire
 from pipecat_runway.api import RunwayAPI
+from pipecat_runway.ending import CONFIRM_INTERVAL, cancel_session
 from pipecat_runway.errors import (
     AnswerLostError,
     APIError,
@@ -28,13 +29,14 @@ from pipecat_runway.errors import (
     SessionFailedError,
 )
 from pipecat_runway.lifecycle import Event, State, step
+from pipecat_runway.ownership import Record
 from pipecat_runway.room import AvatarRoom
 
 STATUS_INTERVAL = 1.0  # s between looks at the API while the avatar is awaited (CORE: 1 s)
 TOKEN_SLACK = 60.0  # s the avatar's token outlives the wait for it
 END_CALL_BOUND = 3.0  # s for the avatar to end the session itself, after which it is cancelled
 END_CALL_EVERY = 1.0  # s until it is told once more: what is sent just after a join may be lost
-CONFIRM_INTERVAL = 0.1  # s between looks at the API after the avatar has left
+CANCEL_BOUND = 6.0  # s the API is tried for, when the avatar did not do it
 REACHABLE_BOUND = 2.0  # s after the picture until data is sent, even if nobody said it arrives
 ANSWER_BOUND = 10.0  # s an end waits for a create that is still under way
 
@@ -108,6 +110,7 @@ class AvatarSession:
         self._ending: asyncio.Task[None] | None = None
         self._unwanted = asyncio.Event()
         self._waits_since: float | None = None  # for a free slot
+        self._entry = registry.Entry()
 
     @property
     def state(self) -> State:
@@ -166,6 +169,7 @@ class AvatarSession:
         }
         self._state = step(self._state, Event.CREATE)
         self.asked_at = began = time.monotonic()
+        self.room.guard.add(self.end)
         self._creating = asyncio.create_task(self._create(integration))
         unanswered: AnswerLostError | None = None
         try:
@@ -215,6 +219,17 @@ class AvatarSession:
         )
 
     async def _create(self, integration: dict[str, str]) -> None:
+        record = Record(
+            owner=registry.here(),
+            room=self.room.name,
+            livekit_url=self._livekit_url,
+            identity=self.identity,
+            session_id=None,
+            base_url=self._api.base_url,
+            key=self._api.key_digest,
+            asked_at=time.time(),
+        )
+        await self._entry.write(record)  # before the create: its answer may be lost
         until = self.asked_at + self._ready_timeout
         for attempt in itertools.count():
             self.asked_at = time.monotonic()
@@ -236,6 +251,9 @@ class AvatarSession:
         self._state = step(self._state, Event.CREATED)
         self._billed_from = self.asked_at
         logger.info(f"Runway session {self.session_id} created, the avatar is awaited")
+        record = replace(record, session_id=self.session_id)
+        await self._entry.write(record)
+        await self.room.claim(record)
 
     async def _may_ask_again(self, error: RunwayError, attempt: int, until: float) -> bool:
         """Wait as long as it takes until the create may be sent again; return whether to."""
@@ -312,31 +330,38 @@ class AvatarSession:
     async def end(self) -> None:
         """Tell the avatar or the API that the session is over, and see it confirmed.
 
-        Safe in any state and more than once; bounded; goes on if the caller is cancelled.
+        Safe in any state and more than once; bounded; goes on if the caller is cancelled, and is
+        begun again if it is cancelled itself.
         """
-        if self._ending is None:
-            self._ending = asyncio.create_task(self._end())
-        await asyncio.shield(self._ending)
+        while self._ending is None or not self._ending.done() or self._ending.cancelled():
+            if self._ending is None or self._ending.done():
+                self._ending = asyncio.create_task(self._end())
+            await asyncio.wait({self._ending})
+        self._ending.result()
 
     async def _end(self) -> None:
         self._unwanted.set()
-        if self._creating is not None and not self._creating.done():
+        if self._creating is not None:
             await asyncio.wait({self._creating}, timeout=ANSWER_BOUND)
             if not self._creating.done():
                 self._creating.cancel()
                 await asyncio.wait({self._creating})
-                if self._state is State.CREATING:
-                    self._state = step(self._state, Event.CREATED)
-        if self._creating is not None and not self._creating.cancelled():
-            self._creating.exception()  # told to whoever started the session
+            if self._state is State.CREATING:
+                self._state = step(self._state, Event.CREATED)
+            if not self._creating.cancelled():
+                self._creating.exception()  # told to whoever started the session
         lost = self._state is State.LOST  # it would not listen
         self._state = step(self._state, Event.END)
-        if self._state is State.ENDED:
-            return
-        if (not lost and await self._end_call()) or await self._delete():
+        if self._state is not State.ENDED and (
+            (not lost and await self._end_call()) or await self._cancel()
+        ):
             self._state = step(self._state, Event.TOLD)
             logger.info(f"Runway session {self.session_id} ended")
         self._ended_at = time.monotonic()
+        if self._state is State.ENDED:
+            self.room.guard.discard(self.end)
+            self.room.disclaim(self.identity)
+            await self._entry.remove()
 
     async def _end_call(self) -> bool:
         """End the call the way a user does, so that the session ends as COMPLETED."""
@@ -358,17 +383,18 @@ class AvatarSession:
             return False
         return True
 
-    async def _delete(self) -> bool:
+    async def _cancel(self) -> bool:
         if self.session_id is None:
             logger.warning(
                 "a Runway session may exist whose id was never answered; its room is deleted"
             )
             return False
         try:
-            await self._api.delete_session(self.session_id)
-        except APIError as e:
-            if e.status_code == 404:
-                return True
-            logger.error(f"a Runway session could not be ended and may be billed: {e}")
+            await cancel_session(self._api, self.session_id, bound=CANCEL_BOUND)
+        except (RunwayError, RuntimeError) as e:  # RuntimeError: of a client that was closed
+            logger.error(
+                f"Runway session {self.session_id} could not be ended and may be billed: {e} "
+                "`pipecat-runway sessions reap` tries again once this process is over."
+            )
             return False
         return True

@@ -23,7 +23,6 @@ from pipecat.frames.frames import (
     TTSAudioRawFrame,
     TTSStartedFrame,
     TTSStoppedFrame,
-    TTSTextFrame,
     UserStartedSpeakingFrame,
 )
 from pipecat.metrics.metrics import MetricsData
@@ -45,6 +44,7 @@ from pipecat_runway.pictures import STAND_IN_EVERY, Pictures, Placeholder
 from pipecat_runway.playback import Excerpt, Stage, Utterance
 from pipecat_runway.renewal import Presence
 from pipecat_runway.session import Usage
+from pipecat_runway.texts import HeardTextFrame, Texts
 
 StartOn = Literal["setup", "client_connected", "first_speech"]
 
@@ -275,9 +275,8 @@ class RunwayVideoService(AIService):
         self._sample_rate = SAMPLE_RATE
         self._started = False
         self._resamplers: WeakKeyDictionary[Utterance, SpeechResampler] = WeakKeyDictionary()
-        self._baselines: WeakKeyDictionary[Utterance, int] = WeakKeyDictionary()  # ns, word times
-        self._last_word = 0  # ns
-        self._last_kept_word = 0  # ns, of those that may not be interrupted
+        self._texts = Texts()
+        self._cut_texts: list[HeardTextFrame] = []  # due ahead of an interruption
         self._out = FrameQueue(lambda item: item if isinstance(item, Frame) else None)
         self._tasks: list[asyncio.Task[None]] = []
         self._register_event_handler("on_avatar_connected")
@@ -385,6 +384,8 @@ class RunwayVideoService(AIService):
             self._interrupt()  # before anything else: from here on no old speech leaves
             await self.cancel_ttfb_metrics()  # type: ignore[no-untyped-call]
         await super().process_frame(frame, direction)
+        while self._cut_texts and isinstance(frame, InterruptionFrame):
+            await self.push_frame(self._cut_texts.pop(0))
         if isinstance(frame, ClientConnectedFrame) and self._start_on == "client_connected":
             self._make_avatar().begin()
         if isinstance(frame, UserStartedSpeakingFrame) and self._avatar is not None:
@@ -404,7 +405,8 @@ class RunwayVideoService(AIService):
         avatar = self._make_avatar()
         if isinstance(frame, ServiceUpdateSettingsFrame) and await self._update(frame):
             return
-        if avatar.presence is Presence.GONE:
+        voiced = avatar.ledger.voiced(getattr(frame, "context_id", None))
+        if avatar.presence is Presence.GONE and voiced is None:
             self._out.put_nowait(frame)
             return
         voice_only = avatar.presence in (Presence.AWAY, Presence.PARKED)
@@ -418,6 +420,7 @@ class RunwayVideoService(AIService):
                     now=time.monotonic(),
                     item=frame,
                 )
+                self._texts.begin(frame)
                 avatar.begin()
             case TTSAudioRawFrame():
                 self._speak(avatar, frame)
@@ -432,6 +435,11 @@ class RunwayVideoService(AIService):
         match ledger.over(frame.context_id):
             case Stage.CUT:
                 return
+            case Stage.VOICED if (utterance := ledger.voiced(frame.context_id)) is not None:
+                pcm = self._resample(utterance, frame)
+                self._texts.speech(ledger, utterance, pcm, frame.transport_destination)
+                self.release(ledger.say(utterance, pcm, item=frame))
+                return
             case Stage.VOICED:
                 self._voice(avatar, frame)
                 return
@@ -443,12 +451,15 @@ class RunwayVideoService(AIService):
         if utterance is None:
             utterance = ledger.open(frame.context_id, keep=not frame.interruptible, now=now)
             avatar.begin()
-        if utterance.whole not in self._resamplers:
-            self._resamplers[utterance.whole] = SpeechResampler()
-            self._count_words(utterance)
-        resampler = self._resamplers[utterance.whole]
-        pcm = resampler.push(frame.audio, frame.sample_rate, frame.num_channels)
+        self._texts.count(utterance, self.get_clock().get_time())
+        pcm = self._resample(utterance, frame)
         ledger.feed(utterance, pcm, now=now, item=frame)
+        self._texts.speech(ledger, utterance, pcm, frame.transport_destination)
+
+    def _resample(self, utterance: Utterance, frame: TTSAudioRawFrame) -> bytes:
+        if (resampler := self._resamplers.get(utterance.whole)) is None:
+            resampler = self._resamplers[utterance.whole] = SpeechResampler()
+        return resampler.push(frame.audio, frame.sample_rate, frame.num_channels)
 
     def _voice(self, avatar: Avatar, frame: TTSAudioRawFrame) -> None:
         """Pass speech on as the TTS made it."""
@@ -459,41 +470,29 @@ class RunwayVideoService(AIService):
         ledger = avatar.ledger
         utterance = ledger.find(frame.context_id)
         if utterance is not None:
-            ledger.close(utterance, self.tail(utterance), item=frame)
+            tail = self.tail(utterance)
+            ledger.close(utterance, tail, item=frame)
+            self._texts.close(ledger, utterance, tail)
             return
         over = ledger.over(frame.context_id)
-        ledger.forget(frame.context_id)
+        self.release(ledger.forget(frame.context_id))
+        self._texts.forget(frame.context_id)
         if over is not Stage.CUT:
             self._hold(avatar, frame)
 
     def _hold(self, avatar: Avatar, frame: Frame) -> None:
         """Keep a frame behind the speech it came after, or pass it on."""
         context_id = getattr(frame, "context_id", None)
-        keep = not frame.interruptible
-        if not keep and context_id is not None and avatar.ledger.over(context_id) is Stage.CUT:
+        cut = context_id is not None and avatar.ledger.over(context_id) is Stage.CUT
+        if cut and frame.interruptible:
             return
-        position = None
-        utterance = avatar.ledger.find(context_id)
-        if frame.pts and utterance is not None:
-            if isinstance(frame, TTSTextFrame):  # known before the first audio, it comes just ahead
-                self._count_words(utterance)
-            if utterance.whole in self._baselines:
-                self._last_word = max(self._last_word, frame.pts)
-                self._last_kept_word = frame.pts if keep else self._last_kept_word
-                offset = frame.pts - self._baselines[utterance.whole]
-                position = max(0, offset * wire.SPEECH_RATE // 1_000_000_000)
-        if not avatar.ledger.hold(frame, keep=keep, context_id=context_id, position=position):
+        if not self._texts.hold(avatar.ledger, frame, self.get_clock().get_time()):
             self._out.put_nowait(frame)
-
-    def _count_words(self, utterance: Utterance) -> None:
-        """Begin to count word times as Pipecat does: at the first audio, behind the last word."""
-        if utterance.whole not in self._baselines:
-            self._baselines[utterance.whole] = max(self._last_word, self.get_clock().get_time())
 
     def _interrupt(self) -> None:
         self._out.reset()
-        self._last_word = self._last_kept_word  # the words that were cut are not waited for
         if self._avatar is not None:
+            self._cut_texts = self._texts.interrupt(self._avatar.ledger)
             self.release(self._avatar.interrupt())
 
     async def _update(self, frame: ServiceUpdateSettingsFrame[Any]) -> bool:
@@ -541,8 +540,12 @@ class RunwayVideoService(AIService):
 
     def release(self, items: list[Any]) -> None:  # noqa: D102 - see faces.Audience
         for item in items:
-            frame = _part(item) if isinstance(item, Excerpt) else item
+            frame = _part(item) if isinstance(item, Excerpt) else self._texts.leave(item)
+            if frame is None:
+                continue
             frame.pts = None  # it has waited for its sound, and now only follows it
+            if isinstance(frame, TTSStoppedFrame):
+                self._texts.forget(frame.context_id)
             if isinstance(frame, TTSAudioRawFrame) and self._avatar is not None:
                 self._voice(self._avatar, frame)
             else:

@@ -39,8 +39,9 @@ MIN_DURATION: Final = 10  # s, OAS: maxDuration
 MAX_DURATION: Final = 1800  # s, OAS: maxDuration
 MAX_TOKEN_LENGTH: Final = 2048  # characters, OAS: integration.token
 
-# Ids, statuses, codes and field names of others, as far as they are repeated in requests, messages
-# and logs: nothing that could change a path or a line.
+# OAS: a UUID; read with some slack, and never as anything that could change a path or a log line.
+SESSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+# Statuses, failure codes and fields of a body, as far as they are repeated in messages.
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:\[\]-]{0,63}")
 ENDED_STATUSES: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})  # CORE: terminal statuses
 FAILED_STATUS: Final = "FAILED"  # OAS
@@ -58,6 +59,8 @@ ENV_LIVEKIT_API_SECRET: Final = "LIVEKIT_API_SECRET"  # LKP
 
 # -- the room ---------------------------------------------------------------------------------
 
+ROOM_PREFIX: Final = "pipecat-runway-"  # ours
+AGENT_IDENTITY: Final = "pipecat-runway-agent"  # ours
 AVATAR_IDENTITY: Final = "runway-avatar-agent"  # LKP; a suffix makes it unique per session
 PUBLISH_ON_BEHALF: Final = "lk.publish_on_behalf"  # LKA voice/room_io, token attribute
 PARTICIPANT_KIND: Final = "agent"  # LKP: kind of both tokens

@@ -6,16 +6,22 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import pytest_asyncio
 from livekit import api
 
-from pipecat_runway import RunwayVideoService
+from pipecat_runway import RunwayVideoService, registry
 from pipecat_runway.simulator import Faults, LiveKitServer, RunwaySimulator
 from pipecat_runway.simulator.livekit_binary import find_livekit_server
 from tests.kit.timing import place_on_the_machine
+
+# No test of ours judges how long an example takes: the machines are noisy.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # The simulated worker ignores an empty room, so that a session nobody ended is noticed.
 # Small pictures leave two cores enough time for the sound.
@@ -48,6 +54,12 @@ def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(autouse=True)
+def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep the records of sessions out of the home of whoever runs the tests."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
 @pytest_asyncio.fixture(scope="session")
 async def livekit_server() -> AsyncIterator[LiveKitServer]:
     """The real server, on loopback."""
@@ -72,12 +84,15 @@ async def runway(
     tasks = asyncio.all_tasks()
     threads = set(threading.enumerate())
     yield _simulator
+    can_end = _simulator.faults.delete_status is None
     _simulator.faults = STRICT
     left = [session.id for session in _simulator.open_sessions]
     for session in _simulator.open_sessions:
         await session_over(_simulator, session)
     assert not left, f"sessions left open: {left}"
     assert all(s.ended.is_set() for s in set(_simulator.sessions) - before)
+    written = [path for path, record in registry.entries() if record and record.session_id]
+    assert not (written and can_end), f"sessions still written down: {written}"
     await _nothing_left(livekit_server, tasks, threads)
 
 

@@ -48,7 +48,7 @@ def test_addresses_the_cloud_cannot_reach_are_refused(url: str) -> None:
     check_room_address(url, LOCAL)
 
 
-@pytest.mark.parametrize("url", ["", "livekit.example.com", "ftp://host", "wss://"])
+@pytest.mark.parametrize("url", ["", "livekit.example.com", "ftp://host", "wss://", "wss://[::1"])
 def test_what_is_no_address_is_refused_everywhere(url: str) -> None:
     """A value that names no server is refused before anything is requested."""
     with pytest.raises(ConfigError):

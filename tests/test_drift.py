@@ -155,7 +155,9 @@ FIELDS = [
     ("TTSStartedFrame", "context_id append_to_context"),
     ("TTSStoppedFrame", "context_id"),
     ("TTSAudioRawFrame", "audio sample_rate num_channels context_id"),
-    ("TTSTextFrame", "text context_id"),
+    ("TextFrame", "text append_to_context includes_inter_frame_spaces"),
+    ("AggregatedTextFrame", "text text_type context_id raw_text will_be_spoken"),
+    ("TTSTextFrame", "text context_id segment_id"),
     ("OutputImageRawFrame", "image size format"),
     ("ServiceUpdateSettingsFrame", "delta service"),
 ]

@@ -244,7 +244,7 @@ async def test_a_session_that_cannot_be_ended_is_named(
     (error,) = errors
     assert session.id in error
     assert "billed" in error
-    assert 3 == len([r for r in runway.requests if r.method == "DELETE"])
+    assert 3 <= len([r for r in runway.requests if r.method == "DELETE"])
     runway.cancel(session)  # unless it has noticed by now that its room is gone
     await asyncio.wait_for(session.ended.wait(), SOON)
 

@@ -13,12 +13,12 @@ PACKAGE = Path(pipecat_runway.__file__).parent
 STOREYS = [
     [  # pure
         *("wire", "errors", "retries", "refusals", "lifecycle", "renewal", "addresses"),
-        *("lipsync", "playback", "handover"),
+        *("lipsync", "playback", "handover", "ownership"),
     ],
-    ["matching", "hearing"],  # pure but for numpy
-    ["api", "roomfacts", "room", "media"],  # adapters
-    ["session", "face", "faces", "avatar"],  # owners
-    ["pictures", "video"],  # Pipecat faces
+    ["matching", "pauses", "words", "hearing"],  # pure but for numpy
+    ["api", "registry", "guard", "roomfacts", "room", "media"],  # adapters
+    ["ending", "session", "face", "faces", "avatar"],  # owners
+    ["pictures", "texts", "video"],  # Pipecat faces
     ["flows"],  # Pipecat Flows' view of a face
     ["__init__"],
 ]
@@ -29,7 +29,7 @@ SDKS = {  # each third-party SDK has its one door
     "runwayml": {"api", "video"},  # video: the type of its `client` argument
     # The picture and sound types they hand on.
     "livekit": {"room", "roomfacts", "media", "pictures", "video", "faces", "avatar"},
-    "pipecat": {"pictures", "video", "flows"},
+    "pipecat": {"pictures", "texts", "video", "flows"},
     "httpx": {"api"},
     "aiohttp": {"room"},
     "PIL": {"media"},

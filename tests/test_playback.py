@@ -107,6 +107,79 @@ def test_giving_up_returns_what_was_not_heard() -> None:
     assert Stage.VOICED is utterance.stage
 
 
+def test_the_voice_and_its_words_go_on_together() -> None:
+    """Each word leaves between the pieces of speech around it; what is not said yet waits."""
+    ledger = Ledger()
+    utterance = ledger.open("a", keep=False, now=0.0, item="started")
+    ledger.feed(utterance, SECOND, now=0.0, item="audio 0")
+    ledger.lay_loose(utterance, [("one", 4_000), ("two", 12_000), ("three", 20_000), ("x", 40_000)])
+    ledger.start(utterance)
+    assert ["one"] == ledger.advance(utterance, 8_000)
+    assert [
+        Excerpt("audio 0", 0.5, 0.75),
+        "two",
+        Excerpt("audio 0", 0.75, None),
+    ] == ledger.give_up()
+    assert ledger.voiced("a") is utterance
+    assert 2 == ledger.take_loose(utterance)
+    ledger.lay_loose(utterance, [("three", 24_000), ("x", 40_000)])
+    assert ledger.hold("timed", keep=False, context_id="a", position=28_000)
+    assert [
+        Excerpt("audio 1", 0.0, 0.5),
+        "three",
+        Excerpt("audio 1", 0.5, 0.75),
+        "timed",
+        Excerpt("audio 1", 0.75, None),
+    ] == ledger.say(utterance, SECOND, item="audio 1")
+    assert ["x"] == ledger.forget("a")
+    assert ledger.voiced("a") is None
+
+
+def test_an_interruption_drops_the_words_of_the_voice() -> None:
+    """What was to be said after it is never said."""
+    ledger = Ledger()
+    utterance = ledger.open("a", keep=False, now=0.0)
+    ledger.feed(utterance, SECOND, now=0.0, item="audio")
+    ledger.lay_loose(utterance, [("word", 20_000)])
+    ledger.give_up()
+    ledger.interrupt()
+    assert ledger.voiced("a") is None
+    assert Stage.CUT is ledger.over("a")
+    assert [] == ledger.forget("a")
+
+
+@given(
+    st.lists(st.integers(0, 40_000), max_size=8),
+    st.lists(st.integers(0, 40_000), max_size=8),
+    st.lists(st.floats(0, 1), max_size=3),
+    st.integers(0, 32_000),
+)
+def test_loose_items_keep_their_order_whatever_moves(
+    first: list[int], then: list[int], cuts: list[float], heard: int
+) -> None:
+    """Divided or not, each leaves once, in order, with the sound at its latest place."""
+    ledger = Ledger()
+    utterance = ledger.open("a", keep=False, now=0.0)
+    ledger.feed(utterance, SECOND * 2, now=0.0, item="audio")
+    ledger.close(utterance)
+    ledger.lay_loose(utterance, [(n, at) for n, at in enumerate(sorted(first))])
+    part = utterance
+    for cut in cuts:
+        part = ledger.split(part, int(cut * part.samples))
+    assert len(first) == ledger.take_loose(part)
+    places = sorted(then)
+    ledger.lay_loose(part, [(n, at) for n, at in enumerate(places)])
+    out = []
+    while (head := ledger.head) is not None and head.base + head.samples <= heard:
+        out += ledger.start(head) + ledger.finish(head)
+    if head is not None and head.base < heard:
+        out += ledger.start(head) + ledger.advance(head, heard - head.base)
+        assert out == [n for n, at in enumerate(places) if at <= heard or n in out]
+        assert all(at <= heard for n, at in enumerate(places) if n in out)
+    rest = [item for item in ledger.give_up() if item != "audio" and not isinstance(item, Excerpt)]
+    assert list(range(len(places))) == out + rest
+
+
 @given(st.lists(st.integers(1, 20_000), min_size=1, max_size=8), st.integers(0, 60_000))
 def test_giving_up_loses_no_unheard_sample(lengths: list[int], heard: int) -> None:
     """The pieces returned are exactly what was not heard."""

@@ -23,6 +23,12 @@ app = typer.Typer(
 )
 
 
+sessions_app = typer.Typer(
+    help="What is left of Runway sessions, and its end.", no_args_is_help=True
+)
+app.add_typer(sessions_app, name="sessions")
+
+
 @app.callback()
 def _pipecat_runway() -> None:
     """A Runway Character as the face of a Pipecat bot."""
@@ -204,6 +210,33 @@ def _doctor(
     if avatar_id is not None:
         character = {"type": "custom", "avatar_id": avatar_id}
     raise typer.Exit(doctor.main(character, speak=speak, report=report, ask=not yes))
+
+
+@sessions_app.command("list")
+def _list_sessions(verbose: Verbose = False) -> None:
+    """List the sessions and rooms of this disk and of your LiveKit server; none is touched."""
+    _prepare(verbose)
+    from pipecat_runway.cli import sessions
+
+    raise typer.Exit(sessions.show())
+
+
+@sessions_app.command("reap")
+def _reap_sessions(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be ended.")
+    ] = False,
+    host_gone: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A host that is no more: its sessions end, too."),
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """End the sessions, and delete the rooms, whose process is gone; a live call is left alone."""
+    _prepare(verbose)
+    from pipecat_runway.cli import sessions
+
+    raise typer.Exit(sessions.reap(dry_run=dry_run, gone=host_gone or ()))
 
 
 def _prepare(verbose: bool) -> None:

@@ -7,17 +7,22 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
-from urllib.parse import urlsplit
 
 from livekit import rtc
 
 from pipecat_runway import wire
-from pipecat_runway.addresses import is_runways
+from pipecat_runway.addresses import is_runways, split_address
 from pipecat_runway.api import RawAnswer, RunwayAPI
 from pipecat_runway.doctor import findings
 from pipecat_runway.doctor.findings import FROM_RUNWAY, Finding, Verdict, failed, unchecked
 from pipecat_runway.doctor.installed import versions
-from pipecat_runway.errors import APIError, KeyRefusedError, RoomCredentialsError, RoomError
+from pipecat_runway.errors import (
+    APIError,
+    ConfigError,
+    KeyRefusedError,
+    RoomCredentialsError,
+    RoomError,
+)
 from pipecat_runway.room import AvatarRoom
 
 ORGANIZATION = "/v1/organization"
@@ -25,6 +30,10 @@ SAMPLE_RATE = 24_000  # Hz
 NAME_BOUND = 5.0  # s for a name to be resolved
 SKEW_BOUND = 2.0  # s that a request may have taken for its date to be worth comparing
 
+CERTIFICATE = (
+    "Its TLS certificate is not trusted here: give the server one of a public authority, for the "
+    "name in LIVEKIT_URL."
+)
 AFTER_API = ("API key", "credits", "tier", "avatar", "clock")
 AFTER_ADDRESS = ("LiveKit server", "LiveKit secret", "LiveKit media")
 
@@ -75,7 +84,7 @@ class Settings:
     @property
     def api_host(self) -> str:
         """The host of Runway's API."""
-        return urlsplit(self.base_url).hostname or ""
+        return split_address(self.base_url)[1]
 
 
 async def examine(settings: Settings) -> list[Finding]:
@@ -104,7 +113,10 @@ async def _runway(settings: Settings) -> list[Finding]:
         return [address, *unchecked("the base URL is wrong", "API", *AFTER_API)]
     if not settings.api_key:
         return [address, *unchecked(f"{wire.ENV_API_SECRET} is not set", "API", *AFTER_API)]
-    api = RunwayAPI(api_key=settings.api_key, base_url=settings.base_url)
+    try:
+        api = RunwayAPI(api_key=settings.api_key, base_url=settings.base_url)
+    except ConfigError as e:
+        return [failed(address.check, e), *unchecked("the base URL is wrong", "API", *AFTER_API)]
     try:
         asked = time.time()
         try:
@@ -169,7 +181,7 @@ async def _livekit(settings: Settings) -> list[Finding]:
 
 async def _resolved(address: Finding, settings: Settings) -> Finding:
     """Judge the address by what its name stands for."""
-    host = urlsplit(settings.livekit_url).hostname or ""
+    _, host = split_address(settings.livekit_url)
     try:
         async with asyncio.timeout(NAME_BOUND):
             found = await asyncio.get_running_loop().getaddrinfo(host, None)
@@ -219,7 +231,9 @@ async def _room(settings: Settings) -> list[Finding]:
         there = Finding(server, Verdict.OK, "it answers")
         return [there, failed(secret, e), *unchecked("the secret was refused", media)]
     except RoomError as e:
-        return [failed(server, e), *unchecked("the server cannot be reached", secret, media)]
+        remedy = CERTIFICATE if "Certificate" in str(e) else ""
+        unreached = failed(server, e, remedy)
+        return [unreached, *unchecked("the server cannot be reached", secret, media)]
     finally:
         await room.close()
 

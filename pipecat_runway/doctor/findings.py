@@ -4,10 +4,9 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
-from urllib.parse import urlsplit
 
 from pipecat_runway import wire
-from pipecat_runway.addresses import check_room_address
+from pipecat_runway.addresses import check_room_address, split_address
 from pipecat_runway.api import Account
 from pipecat_runway.doctor.observed import Observed
 from pipecat_runway.errors import (
@@ -108,13 +107,13 @@ def version(package: str, installed: str, specifier: str) -> Finding:
 
 def base_url(url: str) -> Finding:
     """Judge the address of Runway's API by its form."""
-    check, parts = "base URL", urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    check, (scheme, host) = "base URL", split_address(url)
+    if scheme not in ("http", "https") or not host:
         remedy = f"Set {wire.ENV_BASE_URL} to {wire.BASE_URL}, or leave it out."
         return Finding(check, Verdict.FAILED, f"{url!r} is not an http(s) address", remedy)
-    if parts.hostname == wire.MISTAKEN_HOST:
+    if host == wire.MISTAKEN_HOST:
         remedy = f"Leave {wire.ENV_BASE_URL} out, or set it to {wire.BASE_URL}."
-        return Finding(check, Verdict.FAILED, f"{parts.hostname} is not the API's", remedy)
+        return Finding(check, Verdict.FAILED, f"{host} is not the API's", remedy)
     return Finding(check, Verdict.OK, url)
 
 

@@ -108,6 +108,14 @@ def test_a_film_that_cannot_be_written_is_refused_early(tmp_path: Path) -> None:
     assert "must end in .mp4" in output
 
 
+def test_a_report_has_one_of_two_forms(tmp_path: Path) -> None:
+    """Status 2 before anything is asked of anybody."""
+    status, output = run("doctor", "--report", "report.txt")
+    assert status == 2
+    assert "must end in .json or .md" in output
+    assert run("doctor", "--report", str(tmp_path / "none" / "report.md"))[0] == 2
+
+
 def test_there_must_be_something_to_say() -> None:
     """A text without a word is refused early, with status 2."""
     status, output = run("demo", "--record", "x.mp4", "--say", " … ")

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,20 @@ import pytest
 
 from pipecat_runway import wire
 from pipecat_runway.api import Account
+from pipecat_runway.cli import doctor
 from pipecat_runway.doctor.examination import Settings, examine
-from pipecat_runway.doctor.findings import Verdict, base_url, clock, in_range, release_of, tier
+from pipecat_runway.doctor.findings import (
+    Finding,
+    Verdict,
+    base_url,
+    clock,
+    from_runway,
+    in_range,
+    release_of,
+    tier,
+)
+from pipecat_runway.doctor.observed import Observed
+from pipecat_runway.doctor.report import Report, as_markdown
 from pipecat_runway.doctor.trial import Trial
 from pipecat_runway.doctor.unknowns import Outcome, answers
 from pipecat_runway.simulator import ClearAnswer, RunwaySimulator
@@ -66,6 +79,7 @@ SEEDS = {
     "base URL unreachable": Seed(
         "API", "Check the network", {"base_url": "http://127.0.0.1:9"}, {}
     ),
+    "base URL mistyped": Seed("base URL", "leave it out", {"base_url": "http://[::1"}, {}),
     "base URL without a scheme": Seed("base URL", "leave it out", {"base_url": "localhost"}, {}),
     "a variable left out": Seed("settings", "Set it", {"livekit_api_key": ""}, {}),
 }
@@ -104,9 +118,9 @@ async def test_a_misconfiguration_is_found_and_no_other(
     assert all(f.what for f in found)
 
 
-def test_no_two_misconfigurations_share_a_remedy() -> None:
-    """What is looked for in one remedy is nowhere else looked for."""
-    assert len(SEEDS) == len({seed.remedy for seed in SEEDS.values()}) >= 10
+def test_there_are_more_than_ten() -> None:
+    """And what is looked for in the remedies differs, but for two ways to mistype one address."""
+    assert len({seed.remedy for seed in SEEDS.values()}) >= 12
 
 
 @pytest.fixture
@@ -224,6 +238,45 @@ async def test_the_command_tells_and_its_status_says_it(runway: RunwaySimulator)
     assert before == len(runway.sessions)
     assert env[wire.ENV_API_SECRET] not in output
     assert env[wire.ENV_LIVEKIT_API_SECRET] not in output
+
+
+# -- without a request ----------------------------------------------------------------------------
+
+
+def test_whether_runway_reaches_the_room_is_read_off_a_session() -> None:
+    """A picture, an avatar without one, no avatar, and no session."""
+    seen = [
+        Observed(session_id="s", joined=1.0, pictured=2.0),
+        Observed(session_id="s", joined=1.0),
+        Observed(session_id="s"),
+        Observed(),
+    ]
+    failed = Verdict.FAILED
+    assert [from_runway(o).verdict for o in seen] == [Verdict.OK, failed, failed, Verdict.UNCHECKED]
+    assert "UDP" in from_runway(seen[1]).remedy
+    assert "internet" in from_runway(seen[2]).remedy
+
+
+def test_a_report_for_people_has_every_finding_and_every_unknown() -> None:
+    """As tables, which no bar in a text breaks."""
+    found = [Finding("API", Verdict.FAILED, "it said a|b", "Check it.")]
+    text = as_markdown(Report("now", {"python": "3"}, "host", found, Observed(trouble="No luck.")))
+    assert "| API | failed | it said a/b | Check it. |" in text
+    assert "It was cut short: No luck." in text
+    for answer in answers(Observed()):
+        assert f"| {answer.question} | {answer.outcome.value} |" in text
+
+
+def test_speaking_names_its_price_and_asks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A no is no error, and nothing was asked of anybody."""
+    monkeypatch.setattr("sys.stdin", StringIO("n\n"))
+    assert 0 == doctor.main(PRESET, speak=True, report=None, ask=True)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "60 s at most" in said
+    assert "20 credits" in said
+    assert "API key" not in said
 
 
 # -- speaking -------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from pipecat.frames.frames import (
@@ -140,6 +140,7 @@ def bot_turns(tape: Tape) -> list[tuple[float, float | None]]:
 async def rtvi_messages(
     script: Callable[[Run], Awaitable[None]],
     *between: FrameProcessor,
+    behind: Sequence[FrameProcessor] = (),
     params: PipelineParams | None = None,
     observer_params: RTVIObserverParams | None = None,
 ) -> list[str]:
@@ -149,6 +150,7 @@ async def rtvi_messages(
         script: Feeds the pipeline; it has been started when the script is called, and is ended
             with an EndFrame afterwards.
         between: The processors between the front of the pipeline and the transport.
+        behind: The processors behind the transport.
         params: The pipeline's.
         observer_params: Which messages are sent; left out: Pipecat's defaults.
     """
@@ -156,6 +158,7 @@ async def rtvi_messages(
     async with running(
         *between,
         transport.output(),
+        *behind,
         params=params,
         enable_rtvi=True,
         rtvi_observer_params=observer_params,
