@@ -277,6 +277,7 @@ class RunwayVideoService(AIService):
         self._resamplers: WeakKeyDictionary[Utterance, SpeechResampler] = WeakKeyDictionary()
         self._texts = Texts()
         self._cut_texts: list[HeardTextFrame] = []  # due ahead of an interruption
+        self._voice_until = 0.0  # until then speech that was passed on is being heard
         self._out = FrameQueue(lambda item: item if isinstance(item, Frame) else None)
         self._tasks: list[asyncio.Task[None]] = []
         self._register_event_handler("on_avatar_connected")
@@ -407,7 +408,7 @@ class RunwayVideoService(AIService):
             return
         voiced = avatar.ledger.voiced(getattr(frame, "context_id", None))
         if avatar.presence is Presence.GONE and voiced is None:
-            self._out.put_nowait(frame)
+            self._pass_on(frame)
             return
         voice_only = avatar.presence in (Presence.AWAY, Presence.PARKED)
         if voice_only and isinstance(frame, TTSStartedFrame):
@@ -463,7 +464,16 @@ class RunwayVideoService(AIService):
 
     def _voice(self, avatar: Avatar, frame: TTSAudioRawFrame) -> None:
         """Pass speech on as the TTS made it."""
-        avatar.voiced(frame.num_frames / frame.sample_rate)
+        seconds = frame.num_frames / frame.sample_rate
+        avatar.voiced(seconds)
+        self._voice_until = max(time.monotonic(), self._voice_until) + seconds
+        self._out.put_nowait(frame)
+
+    def _pass_on(self, frame: Frame) -> None:
+        """Pass on a frame that waits for nothing."""
+        late = time.monotonic() < self._voice_until
+        if late and getattr(frame, "context_id", None) is None:
+            frame.pts = None  # the time is the TTS's: it would overtake a voice that took over late
         self._out.put_nowait(frame)
 
     def _finish(self, avatar: Avatar, frame: TTSStoppedFrame) -> None:
@@ -487,10 +497,11 @@ class RunwayVideoService(AIService):
         if cut and frame.interruptible:
             return
         if not self._texts.hold(avatar.ledger, frame, self.get_clock().get_time()):
-            self._out.put_nowait(frame)
+            self._pass_on(frame)
 
     def _interrupt(self) -> None:
         self._out.reset()
+        self._voice_until = 0.0
         if self._avatar is not None:
             self._cut_texts = self._texts.interrupt(self._avatar.ledger)
             self.release(self._avatar.interrupt())
