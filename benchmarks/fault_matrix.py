@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipecat_runway.simulator import RunwaySimulator, Voice
+from pipecat_runway.simulator.worker_host import WorkerHost
 from tests.conftest import service_for
 from tests.scenarios.causes import CAUSES
 from tests.scenarios.faults import Cause, Cell, Moment, options_for, play
@@ -29,8 +30,12 @@ Played = dict[Voice, list[Cell]]
 async def play_all(runway: RunwaySimulator, only: Sequence[str]) -> Played:
     """Play the matrix, or the causes and moments whose names are given."""
     played: Played = {voice: [] for voice in TITLES if _wanted(only, voice.value, Voice)}
+    assert isinstance(runway.workers, WorkerHost)
     for voice, cells in played.items():
         for cause, moment in _cells(only):
+            if voice is not Voice.PLAIN and moment is Moment.BEFORE and not cause.is_the_faces:
+                continue  # no avatar says anything
+            await runway.workers.prepare(2)
             service = service_for(runway, **options_for(cause, moment))
             cell = await play(runway, service, cause, moment, voice=voice)
             cells.append(cell)
@@ -106,8 +111,10 @@ def _table(cells: Sequence[Cell]) -> Iterator[str]:
         row = []
         for moment in Moment:
             cell = by_place.get((cause.name, moment.value))
-            if cell is None:
+            if moment in cause.senseless:
                 row.append("not possible")
+            elif cell is None:
+                row.append("as above: no avatar speaks")
             else:
                 found = cell.complaints(cause.errors)
                 row.append(

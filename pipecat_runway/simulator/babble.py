@@ -13,7 +13,7 @@ CALL_LIMIT = 15 * 1024  # bytes of an RPC's payload (livekit 1.2.0, rtc/rpc.py)
 CALL_TIMEOUT = 2.0
 CALLS_AT_ONCE = 8
 PACKET = 60_000  # bytes; a reliable packet takes 64 kB
-STREAM = 2_000_000  # bytes
+STREAM = 300_000  # bytes
 
 METHODS = ("lk.playback_finished", "lk.playback_started", "lk.clear_buffer", "lk.no_such_method")
 TOPICS = ("lk.audio_stream", "lk.transcription", "lk.chat", "")

@@ -48,8 +48,17 @@ class WorkerHost:
         Raises:
             WorkerProcessError: It did not come up in time.
         """
+        await self.prepare(1)
+
+    async def prepare(self, count: int) -> None:
+        """Have processes ready, so that their start is not part of an avatar's coming.
+
+        Raises:
+            WorkerProcessError: One did not come up in time.
+        """
         async with self._choosing:
-            await self._free()
+            while sum(process.free for process in self._processes) < count:
+                await self._spawn()
 
     async def aclose(self) -> None:
         """End the processes and whatever lives in them."""
@@ -132,8 +141,11 @@ class WorkerHost:
     async def _free(self) -> WorkerProcess:
         """A process without an avatar."""
         for process in self._processes:
-            if process.session_id is None and not process.doomed:
+            if process.free:
                 return process
+        return await self._spawn()
+
+    async def _spawn(self) -> WorkerProcess:
         process = WorkerProcess(self._on_report, self._on_end)
         await process.start(keep_audio=self._keep_audio)
         self._processes.append(process)

@@ -35,7 +35,6 @@ class WorkerProcess:
 
     Attributes:
         session_id: Whose avatar lives in it; None: nobody's.
-        doomed: Whether it was told to die, and takes no more avatars.
     """
 
     def __init__(
@@ -44,13 +43,18 @@ class WorkerProcess:
         on_end: Callable[["WorkerProcess"], None],
     ) -> None:
         self.session_id: str | None = None
-        self.doomed = False
+        self._doomed = False
         self._on_event = on_event
         self._on_end = on_end
         self._process: Process | None = None
         self._hello = asyncio.Event()
         self._guard: asyncio.Task[None] | None = None  # while it is frozen
         self._reading: asyncio.Task[None] | None = None
+
+    @property
+    def free(self) -> bool:
+        """Whether it can take an avatar."""
+        return self.session_id is None and not self._doomed
 
     @property
     def pid(self) -> int:
@@ -100,7 +104,7 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End it the way a crash would."""
-        self.doomed = True
+        self._doomed = True
         if self._process is not None:
             with suppress(ProcessLookupError):
                 self._process.kill()

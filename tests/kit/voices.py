@@ -7,7 +7,7 @@ import numpy as np
 from .marks import PIECE, Mark, mono, read_marks
 
 CARRIER = 3650.0  # Hz, of the simulator's scrambled voice
-PHASES = 4  # the carrier's is not known; with this many one is within 22 degrees
+PHASES = 6  # the carrier's is not known; with this many one is within 30 degrees
 PACES = {"faster": 1.25, "slower": 0.8}
 
 
@@ -32,7 +32,7 @@ def read_altered(pcm: bytes, rate: int, voice: str, among: Iterable[int]) -> lis
     wave = mono(pcm) * 32768 * np.sqrt(2.0)
     angle = 2 * np.pi * CARRIER * np.arange(len(wave)) / rate
     best: list[Mark] = []
-    for phase in np.arange(PHASES) * np.pi / PHASES:
+    for phase in np.arange(PHASES) * 2 * np.pi / PHASES:
         for mark in read_marks(wave * np.cos(angle + phase), rate, among=among):
             same = [m for m in best if m.number == mark.number and _near(m, mark)]
             if not same:

@@ -45,6 +45,12 @@ CAUSES: tuple[Cause, ...] = (
     _refusal("own-room mode refused", "allow_integration=no", "OwnRoomRefusedError"),
     _refusal("Runway fails (503)", "create_status=503", "VendorFaultError", NOTHING),
     _refusal("the create's answer is lost", "create_answer_lost=yes", "AnswerLostError", NOTHING),
+    _refusal(
+        "that, and its avatar comes after 9 s",
+        "create_answer_lost=yes join_delay=9",
+        "AnswerLostError",
+        NOTHING,
+    ),
     _refusal("queued for ever", "queue_for=inf", "ConcurrencyError", NOTHING),
     Cause(
         name="no second slot",
@@ -75,7 +81,9 @@ CAUSES: tuple[Cause, ...] = (
     ),
     _refusal("delete answered with garbage", "garbage_route=delete garbage=html", NOTHING),
     # what the call begins with
-    _start("room address of this machine", "RoomAddressError", base_url="https://api.example.org"),
+    _start(
+        "room address of this machine", "RoomAddressError", base_url="https://api.dev.runwayml.com"
+    ),
     _start("no API at the address", "UnreachableError", base_url="http://127.0.0.1:9"),
     _start("no LiveKit at the address", "RoomUnreachableError", livekit_url="ws://127.0.0.1:9"),
     _start("wrong LiveKit secret", "RoomCredentialsError", livekit_api_secret="s" * 32),
@@ -102,7 +110,7 @@ CAUSES: tuple[Cause, ...] = (
     _face("its session turns FAILED", "fail=INTERNAL", *GONE),
     _face("its room vanishes", "vanish", "RoomLostError", *GONE),
     _face("LiveKit restarts", "restart_livekit=0.2", "RoomLostError", *GONE, NOTHING),
-    _face("it babbles", "babble", NOTHING),
+    _face("it babbles", "babble", NOTHING, "AvatarStalledError"),  # it may choke on it itself
     _face("no report of its end", "playback_finished=no", NOTHING),
     _face("reports 1 s early", "playback_finished_delay=-1", NOTHING),
     _face("reports 3 s late", "playback_finished_delay=3", NOTHING),

@@ -83,6 +83,7 @@ class Cell:
         silence: The longest silence in an utterance, in s.
         soon: Seconds from the notice to the next sound that was due.
         errors: The types of the errors reported.
+        falls: How often a face was gone.
         brackets: What was wrong with the frames around the speech.
         left: Sessions open at the end.
         trouble: What kept it from being played to its end.
@@ -97,6 +98,7 @@ class Cell:
     silence: float = 0.0
     soon: float | None = None
     errors: tuple[str, ...] = ()
+    falls: int = 0
     brackets: tuple[str, ...] = ()
     left: int = 0
     trouble: str = ""
@@ -112,7 +114,8 @@ class Cell:
             found.append(f"{self.soon:.1f} s without sound after the notice")
         # In a hand-over the next face is there already: nobody has to be told.
         silent = not self.errors and self.moment == Moment.HAND_OVER.value
-        if not silent and (len(self.errors) > 1 or (self.errors or ("",))[0] not in allowed):
+        too_many = len(self.errors) > max(1, self.falls)  # a cause that lasts fells the next, too
+        if not silent and (too_many or not set(self.errors or ("",)) <= allowed):
             found.append(f"errors {', '.join(self.errors) or 'none'}")
         if self.brackets:
             found.append("; ".join(self.brackets))
@@ -343,12 +346,13 @@ class _Scene:
         lost = twice = wrong = 0
         silence, sounds = 0.0, []
         for context, first, pieces in self._spoken:
-            recording = self.run.tape.timeline_pcm(context)
-            marks = _marks(recording, range(first - 50, first + pieces + 50), voice)
+            among = range(first - 50, first + pieces + 50)
+            marks = _marks(self.run.tape.speech_pcm(context), among, voice)
             verdict = compare_content(numbers(first, pieces), marks)
             lost += len(verdict.lost)
             twice += len(verdict.doubled)
             wrong += len(verdict.foreign) + len(verdict.out_of_order)
+            recording = self.run.tape.timeline_pcm(context)
             audible = stretches(recording.pcm, recording.rate)
             pairs = itertools.pairwise(audible)
             silence = max([silence, *(b[0] - a[1] for a, b in pairs)])
@@ -364,6 +368,7 @@ class _Scene:
             silence=silence,
             soon=self._soon(noticed, sounds),
             errors=tuple(type(error.exception).__name__ for error in self.run.errors),
+            falls=len(self._gone),
             brackets=tuple(bracket_faults(self.run.tape)),
             left=left,
             trouble=self.trouble,

@@ -38,6 +38,13 @@ class Scene:
         pcm = np.frombuffer(marked_speech(first, pieces, RATE), np.int16)
         await self.bot.say(pcm, avatar="avatar")
 
+    async def heard(self, first: int, pieces: int) -> list[int]:
+        """Which of these marks were heard, once the avatar has said its last."""
+        await self.session.wait_for("playback_finished", BOUND)
+        said = [e.at for e in self.session.events if e.kind == "playback_finished"]
+        await self.bot.hear_out(said[-1])
+        return marks_of(self.bot.heard(), numbers(first, pieces))
+
     async def thrown(self, name: str) -> float:
         """When the switch was thrown."""
         return (await self.session.wait_for("fault", BOUND, name=name)).at
@@ -89,8 +96,7 @@ async def test_one_avatar_dies_and_the_other_speaks_on(local: RunwaySimulator) -
         left = await one.session.wait_for("left", BOUND)
         assert left.data == {"reason": "killed"}
         assert one.session.status == "FAILED"
-        await two.session.wait_for("playback_finished", BOUND)
-        await two.bot.until(lambda: marks_of(two.bot.heard(), numbers(0, 8)) == numbers(0, 8))
+        assert await two.heard(0, 8) == numbers(0, 8)
         assert two.session.is_open
 
 
@@ -120,9 +126,8 @@ async def test_a_frozen_avatar_goes_on_when_it_is_thawed(local: RunwaySimulator)
         await local.fault("thaw", here.session)
         assert state_of(pid) != "T"
         pictures = len(here.bot.pictures)
-        await here.session.wait_for("playback_finished", BOUND)
-        await here.bot.until(lambda: len(here.bot.pictures) > pictures)
-        await here.bot.until(lambda: marks_of(here.bot.heard(), numbers(0, 10))[-1:] == [9])
+        assert (await here.heard(0, 10))[-1:] == [9]
+        assert len(here.bot.pictures) > pictures
 
 
 async def test_a_frozen_avatar_that_is_called_back_dies(local: RunwaySimulator) -> None:
@@ -148,13 +153,13 @@ async def test_a_mute_avatar_moves_its_lips(local: RunwaySimulator) -> None:
         await local.fault("muted=yes@speech:0.5", here.session)
         await here.say(0, 12)
         muted = await here.thrown("muted")
-        await here.session.wait_for("playback_finished", BOUND)
+        assert set(await here.heard(0, 12)) <= set(numbers(0, 7))
         await here.bot.until(lambda: len(here.bot.finished) == 1)
-        assert set(marks_of(here.bot.heard(), numbers(0, 12))) <= set(numbers(0, 7))
         assert [at for at, _ in here.bot.pictures if at > muted + 0.2]
         await local.fault("muted=no", here.session)
         await here.say(20, 5)
-        await here.bot.until(lambda: marks_of(here.bot.heard(), numbers(20, 5)) == numbers(20, 5))
+        await here.bot.until(lambda: len(here.bot.finished) == 2)
+        assert await here.heard(20, 5) == numbers(20, 5)
 
 
 @pytest.mark.parametrize("picture", ["stopped", "still"])
@@ -166,9 +171,8 @@ async def test_a_picture_that_stands_still_while_the_sound_goes_on(
         await here.bot.until(lambda: len(here.bot.pictures) > 3)
         await local.fault(f"picture={picture}", here.session)
         thrown = await here.thrown("picture")
-        await here.say(0, 12)
-        await here.session.wait_for("playback_finished", BOUND)
-        await here.bot.until(lambda: marks_of(here.bot.heard(), numbers(0, 12)) == numbers(0, 12))
+        await here.say(0, 8)
+        assert await here.heard(0, 8) == numbers(0, 8)
         later = [frame for at, frame in here.bot.pictures if at > thrown + 0.3]
         assert bool(later) == (picture == "still")
         if later:
@@ -188,22 +192,18 @@ async def test_an_altered_voice_is_not_what_was_sent(local: RunwaySimulator, voi
         await local.fault(f"voice={voice}", here.session)
         await here.thrown("voice")
         await here.say(0, 10)
-        finished = await here.session.wait_for("playback_finished", BOUND)
-        await here.bot.hear_out(finished.at)
-        sound = here.bot.heard()
-        marks = read_altered(sound.tobytes(), HEARD_RATE, voice, numbers(0, 10))
+        assert await here.heard(0, 10) == []
+        sound = here.bot.heard().tobytes()
+        marks = read_altered(sound, HEARD_RATE, voice, numbers(0, 10))
         assert [mark.number for mark in marks] == numbers(0, 10)
-        assert marks_of(sound, numbers(0, 10)) == []
 
 
 async def test_an_avatar_that_rejoins_is_the_same_session(local: RunwaySimulator) -> None:
     """It drops out, comes back and speaks; `leave` is for good."""
     async with scene(local) as here:
         await local.fault("rejoin", here.session)
-        async with asyncio.timeout(BOUND):
-            while len([e for e in here.session.events if e.kind == "published"]) < 2:
-                await here.session.wait_until(lambda e: e.kind == "published", BOUND)
-                await asyncio.sleep(0.05)
+        thrown = await here.thrown("rejoin")
+        await here.session.wait_until(lambda e: e.kind == "published" and e.at > thrown, BOUND)
         assert here.session.status == "RUNNING"
         await local.fault("leave", here.session)
         await here.session.wait_for("left", BOUND)
