@@ -140,7 +140,7 @@ class Victim:
         with suppress(ProcessLookupError):
             self._process.send_signal(number)
 
-    async def heard(self, word: str, timeout: float = 30.0) -> str:
+    async def heard(self, word: str, timeout: float = 90.0) -> str:
         """Wait for a line that begins with a word; the rest of it."""
         async with asyncio.timeout(timeout):
             while line := (await self._stdout.readline()).decode():
