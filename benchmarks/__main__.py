@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from loguru import logger
@@ -112,6 +113,48 @@ async def change(runway: RunwaySimulator, options: argparse.Namespace) -> Result
     service = service_for(runway, max_duration=1800)
     report = await renewals(service, runway, options.count, characters=presets)
     return _renewed(report) | {"characters": report.shown}
+
+
+async def deaths(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
+    """Count what is lost where the avatar dies in mid-word, unannounced."""
+    from tests.scenarios.deaths import deaths as die
+
+    result = {}
+    for fault, undo in (("kill", None), ("freeze", None), ("freeze", "thaw"), ("rejoin", None)):
+        name = f"{fault} and {undo}" if undo else fault
+        if options.only and name not in options.only:
+            continue
+        runway.faults = replace(STRICT, effective_limit=3600)
+        service = service_for(runway, max_duration=1800)
+        report = await die(service, runway, options.count, fault=fault, undo=undo)
+        result[name] = {
+            "deaths": options.count,
+            "wrong marks": {k: asdict(v) for k, v in report.verdicts.items()},
+            "brackets": report.brackets,
+            "heard twice, s, longest": round(max(report.repeated), 3),
+            "silence in mid-word, s, median and longest": [
+                round(median(report.silences), 2),
+                round(max(report.silences), 2),
+            ],
+            "errors": dict(Counter(str(each) for each in report.errors)),
+            "without a face, s, median and longest": [
+                round(median(report.away), 1),
+                round(max(report.away), 1),
+            ],
+            "went on in the same session": report.same,
+            "sessions left open": report.left,
+        }
+        print(name, json.dumps(result[name]), flush=True)
+    return result
+
+
+async def flow_changes(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
+    """Count what flow nodes say that choose another character each."""
+    from tests.scenarios.led import characters
+
+    runway.faults = replace(STRICT, effective_limit=3600)
+    service = service_for(runway, max_duration=1800, start_on="first_speech")
+    return asdict(await characters(service, runway, options.count))
 
 
 def _renewed(report: Renewals) -> Result:
@@ -270,6 +313,8 @@ BENCHMARKS: dict[str, Callable[[RunwaySimulator, argparse.Namespace], Awaitable[
     "flows": flows,
     "renewal": renewal,
     "change": change,
+    "deaths": deaths,
+    "flow-changes": flow_changes,
     "receptionist": receptionist,
     "faults": faults,
     "words": words,
@@ -284,6 +329,8 @@ COUNTS = {
     "flows": 50,
     "renewal": 50,
     "change": 20,
+    "deaths": 20,
+    "flow-changes": 20,
     "receptionist": 10,
     "soak": 200,
     "words": 200,
@@ -301,7 +348,7 @@ def main() -> None:
         "--only",
         nargs="*",
         default=[],
-        help="barge-in, faults, kills: only these; "
+        help="barge-in, deaths, faults, kills: only these; "
         "soak: service, or for comparison livekit and pipecat",
     )
     parser.add_argument("--slots", type=int, default=None, help="renewal: sessions at once")
