@@ -1,6 +1,7 @@
 """The fault matrix: every cause at every moment, played once each, and the table of it."""
 
 import json
+import os
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -24,6 +25,8 @@ TITLES = {
     Voice.SCRAMBLED: "Avatars with another voice",
 }
 
+ALLOWED = {cause.name: cause.errors for cause in CAUSES}
+
 Played = dict[Voice, list[Cell]]
 
 
@@ -32,9 +35,7 @@ async def play_all(runway: RunwaySimulator, only: Sequence[str]) -> Played:
     played: Played = {voice: [] for voice in TITLES if _wanted(only, voice.value, Voice)}
     assert isinstance(runway.workers, WorkerHost)
     for voice, cells in played.items():
-        for cause, moment in _cells(only):
-            if voice is not Voice.PLAIN and moment is Moment.BEFORE and not cause.is_the_faces:
-                continue  # no avatar says anything
+        for cause, moment in _cells(only, voice):
             await runway.workers.prepare(2)
             service = service_for(runway, **options_for(cause, moment))
             cell = await play(runway, service, cause, moment, voice=voice)
@@ -47,15 +48,14 @@ async def play_all(runway: RunwaySimulator, only: Sequence[str]) -> Played:
 
 
 def result(played: Played) -> dict[str, Any]:
-    """The matrix as JSON, and how many cells are not as they should be."""
-    allowed = {cause.name: cause.errors for cause in CAUSES}
+    """What was played as JSON, and which cells are not as they should be."""
     return {
         voice.value: {
             "cells": [asdict(cell) for cell in cells],
             "complaints": {
                 f"{cell.cause}, {cell.moment}": found
                 for cell in cells
-                if (found := cell.complaints(allowed[cell.cause]))
+                if (found := cell.complaints(ALLOWED[cell.cause]))
             },
         }
         for voice, cells in played.items()
@@ -63,21 +63,43 @@ def result(played: Played) -> dict[str, Any]:
 
 
 def write(played: Played) -> None:
-    """Write the table between the page's markers, and the cells as JSON."""
+    """Put what was played among the results, and all of them on the page."""
     made = datetime.now(UTC).date().isoformat()
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    lines = [
-        f"Made on {made} on {platform.platform()}, Python {platform.python_version()}, {versions}.",
-        "",
-    ]
+    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    stored = {(row["voice"], row["cause"], row["moment"]): row for row in rows}
     for voice, cells in played.items():
-        lines += [f"### {TITLES[voice]}", "", *_table(cells), ""]
-    lines += ["### Cells that cannot be", "", *_senseless()]
+        for cell in cells:
+            row = {"voice": voice.value, "made": made, **asdict(cell)}
+            stored[voice.value, cell.cause, cell.moment] = row
+    rows = [row for key, row in sorted(stored.items()) if key[1] in ALLOWED]
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
+    if missing := len(set(_places()) - {(r["voice"], r["cause"], r["moment"]) for r in rows}):
+        print(f"{missing} cells were never played, so {PAGE.name} is left as it is", flush=True)
+        return
     text = PAGE.read_text()
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    PAGE.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{after}")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"made": made, **result(played)}, indent=1) + "\n")
+    PAGE.write_text(f"{before}{BEGIN}\n\n" + "\n".join(_page(rows)) + f"\n\n{END}{after}")
+
+
+def _page(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    days = sorted({row["made"] for row in rows})
+    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    yield f"Played {when} on {machine}, Python {platform.python_version()}, {versions}."
+    for voice, title in TITLES.items():
+        cells = [_cell(row) for row in rows if row["voice"] == voice.value]
+        bad = sum(bool(cell.complaints(ALLOWED[cell.cause])) for cell in cells)
+        yield from ("", f"### {title}", "")
+        yield f"{len(cells)} cells, {len(cells) - bad} as they should be."
+        yield from ("", *_table(cells))
+    yield from ("", "### Cells that cannot be", "", *_senseless())
+
+
+def _cell(row: dict[str, Any]) -> Cell:
+    lists = {name: tuple(row[name]) for name in ("errors", "brackets")}
+    return Cell(**{name: row[name] for name in row if name not in ("voice", "made")} | lists)
 
 
 def told(cell: Cell) -> str:
@@ -88,13 +110,23 @@ def told(cell: Cell) -> str:
     return f"{noticed}{soon}; {cell.lost} lost, {cell.twice} twice; {error}; {cell.left} open"
 
 
-def _cells(only: Sequence[str]) -> Iterator[tuple[Cause, Moment]]:
+def _places() -> Iterator[tuple[str, str, str]]:
+    for voice in TITLES:
+        for cause, moment in _cells((), voice):
+            yield voice.value, cause.name, moment.value
+
+
+def _cells(only: Sequence[str], voice: Voice) -> Iterator[tuple[Cause, Moment]]:
     moments = [moment for moment in Moment if _wanted(only, moment.value, Moment)]
     names = {name.value for kind in (Moment, Voice) for name in kind}
     causes = [name for name in only if name not in names]
     for cause in CAUSES:
-        if not causes or any(name in cause.name for name in causes):
-            yield from ((cause, moment) for moment in moments if moment not in cause.senseless)
+        if causes and not any(name in cause.name for name in causes):
+            continue
+        for moment in moments:
+            mute = moment is Moment.BEFORE and not cause.is_the_faces  # no avatar says anything
+            if moment not in cause.senseless and not (mute and voice is not Voice.PLAIN):
+                yield cause, moment
 
 
 def _wanted(only: Sequence[str], name: str, kind: Any) -> bool:

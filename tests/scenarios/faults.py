@@ -204,6 +204,11 @@ class _Scene:
             if reason != "ended":
                 self._gone.append(time.monotonic())
 
+        @service.event_handler("on_avatar_renewing")
+        async def on_avatar_renewing(_service: object, _id: str) -> None:
+            if not cause.is_the_faces:  # what was thrown before happens now
+                self._thrown_at = time.monotonic()
+
         @service.event_handler("on_avatar_renewed")
         async def on_avatar_renewed(_service: object, _id: str) -> None:
             self._renewed.set()
