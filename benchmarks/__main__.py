@@ -201,10 +201,8 @@ async def words(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
             "off by at most 2": round(report.within(2), 3),
             "context not the beginning of what was said": report.wrong,
             "captions unlike the context": report.captions,
-            "captions with a time, within 100 ms of their word": [
-                len(report.late),
-                round(report.timely(0.1), 3),
-            ],
+            "captions with a word time": len(report.late),
+            "of them within 100 ms of their word": round(report.timely(0.1), 3),
             "errors": sorted(set(report.errors)),
         }
         for name, report in reports.items()
