@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from loguru import logger
@@ -114,6 +115,48 @@ async def change(runway: RunwaySimulator, options: argparse.Namespace) -> Result
     return _renewed(report) | {"characters": report.shown}
 
 
+async def deaths(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
+    """Count what is lost where the avatar dies in mid-word, unannounced."""
+    from tests.scenarios.deaths import deaths as die
+
+    result = {}
+    for fault, undo in (("kill", None), ("freeze", None), ("freeze", "thaw"), ("rejoin", None)):
+        name = f"{fault} and {undo}" if undo else fault
+        if options.only and name not in options.only:
+            continue
+        runway.faults = replace(STRICT, effective_limit=3600)
+        service = service_for(runway, max_duration=1800)
+        report = await die(service, runway, options.count, fault=fault, undo=undo)
+        result[name] = {
+            "deaths": options.count,
+            "wrong marks": {k: asdict(v) for k, v in report.verdicts.items()},
+            "brackets": report.brackets,
+            "heard twice, s, longest": round(max(report.repeated), 3),
+            "silence in mid-word, s, median and longest": [
+                round(median(report.silences), 2),
+                round(max(report.silences), 2),
+            ],
+            "errors": dict(Counter(str(each) for each in report.errors)),
+            "without a face, s, median and longest": [
+                round(median(report.away), 1),
+                round(max(report.away), 1),
+            ],
+            "went on in the same session": report.same,
+            "sessions left open": report.left,
+        }
+        print(name, json.dumps(result[name]), flush=True)
+    return result
+
+
+async def flow_changes(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
+    """Count what flow nodes say that choose another character each."""
+    from tests.scenarios.led import characters
+
+    runway.faults = replace(STRICT, effective_limit=3600)
+    service = service_for(runway, max_duration=1800, start_on="first_speech")
+    return asdict(await characters(service, runway, options.count))
+
+
 def _renewed(report: Renewals) -> Result:
     billed, call = report.billed
     return {
@@ -158,10 +201,8 @@ async def words(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
             "off by at most 2": round(report.within(2), 3),
             "context not the beginning of what was said": report.wrong,
             "captions unlike the context": report.captions,
-            "captions with a time, within 100 ms of their word": [
-                len(report.late),
-                round(report.timely(0.1), 3),
-            ],
+            "captions with a word time": len(report.late),
+            "of them within 100 ms of their word": round(report.timely(0.1), 3),
             "errors": sorted(set(report.errors)),
         }
         for name, report in reports.items()
@@ -269,6 +310,8 @@ BENCHMARKS: dict[str, Callable[[RunwaySimulator, argparse.Namespace], Awaitable[
     "flows": flows,
     "renewal": renewal,
     "change": change,
+    "deaths": deaths,
+    "flow-changes": flow_changes,
     "receptionist": receptionist,
     "faults": faults,
     "words": words,
@@ -283,6 +326,8 @@ COUNTS = {
     "flows": 50,
     "renewal": 50,
     "change": 20,
+    "deaths": 20,
+    "flow-changes": 20,
     "receptionist": 10,
     "soak": 200,
     "words": 200,
@@ -300,7 +345,7 @@ def main() -> None:
         "--only",
         nargs="*",
         default=[],
-        help="barge-in, faults, kills: only these; "
+        help="barge-in, deaths, faults, kills: only these; "
         "soak: service, or for comparison livekit and pipecat",
     )
     parser.add_argument("--slots", type=int, default=None, help="renewal: sessions at once")

@@ -91,10 +91,10 @@ def _page(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     for voice, title in TITLES.items():
         cells = [_cell(row) for row in rows if row["voice"] == voice.value]
         bad = sum(bool(cell.complaints(ALLOWED[cell.cause])) for cell in cells)
-        yield from ("", f"### {title}", "")
+        yield from ("", f"## {title}", "")
         yield f"{len(cells)} cells, {len(cells) - bad} as they should be."
         yield from ("", *_table(cells))
-    yield from ("", "### Cells that cannot be", "", *_senseless())
+    yield from ("", "## Cells that cannot be", "", *_senseless())
 
 
 def _cell(row: dict[str, Any]) -> Cell:

@@ -1,15 +1,22 @@
 """Runway Characters (GWM-1 realtime avatars) for Pipecat voice bots."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipecat_runway.video import (
+    from pipecat_runway.settings import (
         RunwayUpdateSettingsFrame,
         RunwayUsageMetricsData,
-        RunwayVideoService,
         RunwayVideoSettings,
     )
+    from pipecat_runway.video import RunwayVideoService
 
+_HOMES = {
+    "RunwayUpdateSettingsFrame": "settings",
+    "RunwayUsageMetricsData": "settings",
+    "RunwayVideoService": "video",
+    "RunwayVideoSettings": "settings",
+}
 __all__ = [
     "RunwayUpdateSettingsFrame",
     "RunwayUsageMetricsData",
@@ -20,8 +27,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that the command line starts quickly."""
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pipecat_runway import video
-
-    return getattr(video, name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -43,9 +43,9 @@ async def cancel_session(api: RunwayAPI, session_id: str, *, bound: float) -> st
                     if status.name in wire.ENDED_STATUSES:
                         return status.name
                 except APIError as e:
+                    if e.status_code == 404:
+                        return "unknown to Runway"
                     error = e
-                if error.status_code == 404:
-                    return "unknown to Runway"
                 if isinstance(error, KeyRefusedError):
                     break
                 pause = PAUSES[min(attempt, len(PAUSES) - 1)]

@@ -13,7 +13,8 @@ from pipecat.frames.frames import Frame
 from pipecat.processors.frame_processor import FrameProcessor
 
 from pipecat_runway.errors import ConfigError
-from pipecat_runway.video import RunwayUpdateSettingsFrame, RunwayVideoService
+from pipecat_runway.settings import RunwayUpdateSettingsFrame
+from pipecat_runway.video import RunwayVideoService
 
 WAIT_FOR_FACE = "runway_wait_for_face"
 SET_CHARACTER = "runway_set_character"
@@ -32,7 +33,7 @@ def register_runway_actions(flow_manager: FlowManager, face: RunwayVideoService)
       seen. A shorter ``timeout`` does not make words come sooner: they wait in the service, until
       `ready_timeout`.
     - ``runway_set_character``: Another character, by exactly one of ``preset_id`` and
-      ``avatar_id``, sent as a :class:`~pipecat_runway.video.RunwayUpdateSettingsFrame`. During a
+      ``avatar_id``, sent as a :class:`~pipecat_runway.settings.RunwayUpdateSettingsFrame`. During a
       call the old one speaks until the new one is there; ``runway_wait_for_face`` behind it has
       what comes next said by the new one.
 

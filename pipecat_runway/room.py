@@ -494,14 +494,19 @@ class AvatarRoom:
                 sound = await _jitter_buffer(track)
                 hold.look(sound, await _jitter_buffer(picture))
 
+    def _is_called(self, call: rtc.RpcInvocationData, method: str) -> bool:
+        """Whether somebody who was invited calls; strangers count for nothing."""
+        if call.caller_identity not in self._invited:
+            return False
+        self.calls[method] += 1
+        return True
+
     def _on_playback_started(self, call: rtc.RpcInvocationData) -> str:
-        self.calls[wire.RPC_PLAYBACK_STARTED] += 1
         # The sound itself tells when.
-        return wire.RPC_OK if call.caller_identity in self._invited else wire.RPC_REJECT
+        return wire.RPC_OK if self._is_called(call, wire.RPC_PLAYBACK_STARTED) else wire.RPC_REJECT
 
     def _on_playback_finished(self, call: rtc.RpcInvocationData) -> str:
-        self.calls[wire.RPC_PLAYBACK_FINISHED] += 1
-        if call.caller_identity not in self._invited:
+        if not self._is_called(call, wire.RPC_PLAYBACK_FINISHED):
             return wire.RPC_REJECT
         try:
             report = wire.PlaybackFinished.parse(call.payload)

@@ -5,8 +5,7 @@ import math
 import os
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any, Literal, get_args
 from weakref import WeakKeyDictionary
 
 from livekit import rtc
@@ -25,13 +24,10 @@ from pipecat.frames.frames import (
     TTSStoppedFrame,
     UserStartedSpeakingFrame,
 )
-from pipecat.metrics.metrics import MetricsData
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessorSetup
 from pipecat.services.ai_service import AIService
-from pipecat.services.settings import ServiceSettings
 from pipecat.utils.errors import ErrorCategory
 from pipecat.utils.frame_queue import FrameQueue
-from pipecat.utils.types import NOT_GIVEN, NotGiven, is_given
 from runwayml import AsyncRunwayML
 
 from pipecat_runway import wire
@@ -44,6 +40,11 @@ from pipecat_runway.pictures import STAND_IN_EVERY, Pictures, Placeholder
 from pipecat_runway.playback import Excerpt, Stage, Utterance
 from pipecat_runway.renewal import Presence
 from pipecat_runway.session import Usage
+from pipecat_runway.settings import (
+    RunwayUsageMetricsData,
+    RunwayVideoSettings,
+    which_character,
+)
 from pipecat_runway.texts import HeardTextFrame, Texts
 
 StartOn = Literal["setup", "client_connected", "first_speech"]
@@ -52,77 +53,6 @@ READY_TIMEOUT = 30.0  # s; a join takes 5 to 15 s as a rule
 MAX_CALL_DURATION = 3600.0  # s
 PICTURE_TIMEOUT = 0.5  # s; LiveKit tells of a dead participant after some 20 s only
 SAMPLE_RATE = 24_000  # Hz, Pipecat's default, until the pipeline says otherwise
-
-_Self = TypeVar("_Self", bound="RunwayVideoSettings")
-
-
-@dataclass
-class RunwayVideoSettings(ServiceSettings):
-    """What may change while the pipeline runs.
-
-    Parameters:
-        preset_id: One of Runway's preset characters, such as ``"cooking-teacher"``.
-        avatar_id: A character of your own, by its UUID.
-    """
-
-    preset_id: str | NotGiven | None = field(default_factory=lambda: NOT_GIVEN)
-    avatar_id: str | NotGiven | None = field(default_factory=lambda: NOT_GIVEN)
-
-    def apply_update(self: _Self, delta: _Self) -> dict[str, Any]:
-        """Merge a delta; giving one of the two ids clears the other.
-
-        Args:
-            delta: The fields to change.
-
-        Returns:
-            The changed fields with their previous values.
-
-        Raises:
-            ConfigError: If the delta gives both ids, or takes the only one away.
-        """
-        preset, custom = (getattr(delta, name, NOT_GIVEN) for name in ("preset_id", "avatar_id"))
-        given = [value for value in (preset, custom) if is_given(value) and value is not None]
-        if len(given) == 2:
-            raise _which_character("both were given")
-        if given:
-            delta = delta.copy()
-            delta.preset_id = preset if is_given(preset) and preset else None
-            delta.avatar_id = custom if is_given(custom) and custom else None
-        changed = super().apply_update(delta)
-        if changed and not (self.preset_id or self.avatar_id):
-            for name, value in changed.items():
-                setattr(self, name, value)
-            raise _which_character("none would be left")
-        return changed
-
-    def character(self) -> dict[str, str]:
-        """Return the `avatar` of a create request (OAS)."""
-        if is_given(self.avatar_id) and self.avatar_id:
-            return {"type": "custom", "avatar_id": self.avatar_id}
-        return {"type": "runway-preset", "preset_id": cast(str, self.preset_id)}
-
-
-@dataclass
-class RunwayUpdateSettingsFrame(ServiceUpdateSettingsFrame[RunwayVideoSettings]):
-    """Changes the face while the pipeline runs.
-
-    Speech before the frame is the old character's; what comes behind it is the new one's as soon
-    as that is there. Until then the old one goes on, so nothing is lost and nobody waits. Example::
-
-        RunwayUpdateSettingsFrame(delta=RunwayVideoService.Settings(preset_id="tennis-coach"))
-    """
-
-
-class RunwayUsageMetricsData(MetricsData):
-    """What Runway bills for, since the last such data.
-
-    Parameters:
-        creates: Sessions created.
-        seconds: For which sessions were open, in s, by this machine's clock.
-    """
-
-    creates: int
-    seconds: float
 
 
 class RunwayVideoService(AIService):
@@ -222,7 +152,7 @@ class RunwayVideoService(AIService):
         store = RunwayVideoSettings(model=wire.MODEL, preset_id=None, avatar_id=None)
         store.apply_update(settings)
         if not (store.preset_id or store.avatar_id):
-            raise _which_character("none was given")
+            raise which_character("none was given")
         super().__init__(settings=store, **kwargs)
         self._api = RunwayAPI(
             api_key=api_key or os.getenv(wire.ENV_API_SECRET),
@@ -277,6 +207,7 @@ class RunwayVideoService(AIService):
         self._resamplers: WeakKeyDictionary[Utterance, SpeechResampler] = WeakKeyDictionary()
         self._texts = Texts()
         self._cut_texts: list[HeardTextFrame] = []  # due ahead of an interruption
+        self._voice_until = 0.0  # until then speech that was passed on is being heard
         self._out = FrameQueue(lambda item: item if isinstance(item, Frame) else None)
         self._tasks: list[asyncio.Task[None]] = []
         self._register_event_handler("on_avatar_connected")
@@ -407,7 +338,7 @@ class RunwayVideoService(AIService):
             return
         voiced = avatar.ledger.voiced(getattr(frame, "context_id", None))
         if avatar.presence is Presence.GONE and voiced is None:
-            self._out.put_nowait(frame)
+            self._pass_on(frame)
             return
         voice_only = avatar.presence in (Presence.AWAY, Presence.PARKED)
         if voice_only and isinstance(frame, TTSStartedFrame):
@@ -463,7 +394,16 @@ class RunwayVideoService(AIService):
 
     def _voice(self, avatar: Avatar, frame: TTSAudioRawFrame) -> None:
         """Pass speech on as the TTS made it."""
-        avatar.voiced(frame.num_frames / frame.sample_rate)
+        seconds = frame.num_frames / frame.sample_rate
+        avatar.voiced(seconds)
+        self._voice_until = max(time.monotonic(), self._voice_until) + seconds
+        self._out.put_nowait(frame)
+
+    def _pass_on(self, frame: Frame) -> None:
+        """Pass on a frame that waits for nothing."""
+        late = time.monotonic() < self._voice_until
+        if late and getattr(frame, "context_id", None) is None:
+            frame.pts = None  # the time is the TTS's: it would overtake a voice that took over late
         self._out.put_nowait(frame)
 
     def _finish(self, avatar: Avatar, frame: TTSStoppedFrame) -> None:
@@ -487,10 +427,11 @@ class RunwayVideoService(AIService):
         if cut and frame.interruptible:
             return
         if not self._texts.hold(avatar.ledger, frame, self.get_clock().get_time()):
-            self._out.put_nowait(frame)
+            self._pass_on(frame)
 
     def _interrupt(self) -> None:
         self._out.reset()
+        self._voice_until = 0.0
         if self._avatar is not None:
             self._cut_texts = self._texts.interrupt(self._avatar.ledger)
             self.release(self._avatar.interrupt())
@@ -632,13 +573,6 @@ def _part(excerpt: Excerpt) -> TTSAudioRawFrame:
     part.transport_destination = frame.transport_destination
     part.interruptible = frame.interruptible
     return part
-
-
-def _which_character(what: str) -> ConfigError:
-    return ConfigError(
-        f"give exactly one of preset_id and avatar_id, {what}",
-        advice='For example settings=RunwayVideoService.Settings(preset_id="cooking-teacher").',
-    )
 
 
 def _required(name: str, value: str | None, variable: str) -> str:

@@ -1,30 +1,25 @@
 """The face's actions in flows: registered in one call, the same from Python and from YAML."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any
 
 import jsonschema
 import pytest
 import yaml
-from pipecat.flows import Flow, FlowConfig, FlowManager, NodeConfig
+from pipecat.flows import Flow, FlowConfig, FlowManager
 from pipecat.flows.exceptions import FlowError
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.aggregators.llm_response_universal import LLMContextAggregatorPair
 
-from pipecat_runway import RunwayVideoService
 from pipecat_runway.flows import SET_CHARACTER, WAIT_FOR_FACE, register_runway_actions
 from pipecat_runway.simulator import RunwaySimulator
 from tests.kit.content import damage
 from tests.kit.marks import compare
-from tests.kit.pipeline import MarkedTTSService, Run, running
-from tests.kit.transport import LoopbackTransport
 from tests.scenarios.flows import ScriptedLLMService
+from tests.scenarios.led import Led, characters, led, node_with
 from tests.scenarios.receptions import EXAMPLES
 
 from .conftest import MakeService, TurnKnobs
@@ -58,36 +53,6 @@ nodes:
       - type: runway_wait_for_face
     respond_immediately: false
 """
-
-
-def node_with(*actions: dict[str, Any]) -> NodeConfig:
-    """A node with these actions before anything else, after which nobody speaks."""
-    return NodeConfig(
-        name="node", task_messages=[], pre_actions=list(actions), respond_immediately=False
-    )
-
-
-class Led(NamedTuple):
-    """A pipeline with a face, led by a flow."""
-
-    run: Run
-    flow: FlowManager
-    transport: LoopbackTransport
-    tts: MarkedTTSService
-
-
-@asynccontextmanager
-async def led(face: RunwayVideoService) -> AsyncIterator[Led]:
-    """Run a pipeline with a face whose actions are registered."""
-    llm, tts, transport = ScriptedLLMService([]), MarkedTTSService(), LoopbackTransport()
-    pair = LLMContextAggregatorPair(LLMContext())
-    async with running(pair.user(), llm, tts, face, transport.output(), pair.assistant()) as run:
-        flow = FlowManager(llm=llm, context_aggregator=pair, worker=run.worker)
-        register_runway_actions(flow, face)
-        await run.started()
-        async with asyncio.timeout(40):
-            yield Led(run, flow, transport, tts)
-            await run.end()
 
 
 def assert_heard(call: Led) -> None:
@@ -201,3 +166,13 @@ def test_flows_own_schema_takes_them(document: str) -> None:
     config = FlowConfig.from_yaml(document)
     named = {a.type for n in config.nodes.values() for a in n.pre_actions if a.registered_in_code}
     assert registered == named
+
+
+async def test_each_node_has_its_own_face(
+    make_service: MakeService, runway: RunwaySimulator
+) -> None:
+    """What a node says behind its choice is said by the character it has chosen."""
+    report = await characters(make_service(start_on="first_speech"), runway, 3)
+    assert {} == damage(report.verdicts)
+    assert report.chosen == report.said_by
+    assert (0, []) == (report.left, report.errors)

@@ -18,7 +18,7 @@ STOREYS = [
     ["matching", "pauses", "words", "hearing"],  # pure but for numpy
     ["api", "registry", "guard", "roomfacts", "room", "media"],  # adapters
     ["ending", "session", "face", "faces", "avatar"],  # owners
-    ["pictures", "texts", "video"],  # Pipecat faces
+    ["settings", "pictures", "texts", "video"],  # Pipecat faces
     ["flows"],  # Pipecat Flows' view of a face
     ["__init__"],
 ]
@@ -29,7 +29,7 @@ SDKS = {  # each third-party SDK has its one door
     "runwayml": {"api", "video"},  # video: the type of its `client` argument
     # The picture and sound types they hand on.
     "livekit": {"room", "roomfacts", "media", "pictures", "video", "faces", "avatar"},
-    "pipecat": {"pictures", "texts", "video", "flows"},
+    "pipecat": {"settings", "pictures", "texts", "video", "flows"},
     "httpx": {"api"},
     "aiohttp": {"room"},
     "PIL": {"media"},

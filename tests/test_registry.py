@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from livekit import api
 from loguru import logger
 
 from pipecat_runway import registry
-from pipecat_runway.ownership import Standing, standing
+from pipecat_runway.ownership import Owner, Record, Standing, read_metadata, standing
 from pipecat_runway.simulator import RunwaySimulator
 from tests.kit.pipeline import running
 from tests.test_ownership import RECORD
@@ -134,7 +135,7 @@ def test_this_process_is_alive_and_its_child_another_one() -> None:
 async def test_a_session_is_written_down_from_before_its_create_until_its_end(
     make_service: MakeService, runway: RunwaySimulator, faults: TurnKnobs
 ) -> None:
-    """First without the id, then with it; no key or token is in the file; then it is gone."""
+    """First without the id, then with it, and in the room; without key or token; then no more."""
     faults(create_delay=0.5)
     before = len(runway.sessions)
     async with running(make_service()) as run:
@@ -151,10 +152,21 @@ async def test_a_session_is_written_down_from_before_its_create_until_its_end(
         ((path, record),) = registry.entries()
         assert record is not None
         assert (session.id, registry.here()) == (record.session_id, record.owner)
+        assert (record.owner, [record]) == await named_by_room(runway, record)
         secrets = [v for n, v in runway.env.items() if n.endswith(("SECRET", "API_KEY"))]
         assert not [s for s in (*secrets, session.room.token) if s in path.read_text()]
         await run.end()
     assert [] == written()
+
+
+async def named_by_room(runway: RunwaySimulator, record: Record) -> tuple[Owner, list[Record]]:
+    """The same, as the room's metadata tells it."""
+    env = runway.env
+    keys = (env["LIVEKIT_URL"], env["LIVEKIT_API_KEY"], env["LIVEKIT_API_SECRET"])
+    async with api.LiveKitAPI(*keys) as livekit:
+        request = api.ListRoomsRequest(names=[record.room])
+        (room,) = (await livekit.room.list_rooms(request)).rooms
+    return read_metadata(room.metadata, room.name, env["LIVEKIT_URL"])
 
 
 async def test_a_session_that_was_refused_is_not_kept(

@@ -12,7 +12,7 @@ from pipecat.frames.frames import TTSAudioRawFrame, TTSStoppedFrame
 
 from pipecat_runway import wire
 from pipecat_runway.errors import RoomUnreachableError
-from pipecat_runway.room import AGENT_IDENTITY, AvatarRoom
+from pipecat_runway.room import AvatarRoom
 from pipecat_runway.simulator import LiveKitServer, RunwaySimulator
 from tests.kit.answers import http, raw_server
 from tests.kit.content import compare_content
@@ -66,7 +66,7 @@ def invited(server: LiveKitServer, room: AvatarRoom) -> Any:
 
 def uninvited(server: LiveKitServer, room_name: str, identity: str = STRANGER) -> Any:
     """Somebody who knows the server's secret, and tries to look like the avatar."""
-    disguise = {wire.PUBLISH_ON_BEHALF: AGENT_IDENTITY, "lk.agent.state": "speaking\n\x00"}
+    disguise = {wire.PUBLISH_ON_BEHALF: wire.AGENT_IDENTITY, "lk.agent.state": "speaking\n\x00"}
     token = token_for(
         server.api_key, server.api_secret, room_name, identity, name=AVATAR, **disguise
     )
@@ -76,11 +76,11 @@ def uninvited(server: LiveKitServer, room_name: str, identity: str = STRANGER) -
 async def pester(stranger: Guest) -> list[str]:
     """Say everything the avatar says, and much that nobody says; what our methods answered."""
     calls = [
-        stranger.call(AGENT_IDENTITY, method, payload)
+        stranger.call(wire.AGENT_IDENTITY, method, payload)
         for method in (wire.RPC_PLAYBACK_STARTED, wire.RPC_PLAYBACK_FINISHED)
         for payload in (*MALFORMED, TRUE_REPORT)
     ]
-    unknown = stranger.call(AGENT_IDENTITY, wire.RPC_CLEAR_BUFFER, "")
+    unknown = stranger.call(wire.AGENT_IDENTITY, wire.RPC_CLEAR_BUFFER, "")
     *answers, unsupported = await asyncio.gather(*calls, unknown)
     assert "UNSUPPORTED_METHOD" == unsupported
     me = stranger.me
@@ -145,7 +145,7 @@ async def test_of_a_stranger_nothing_is_told(livekit_server: LiveKitServer) -> N
             answers = await pester(stranger)
             await ears.hear(AVATAR)
             assert "ok" == await avatar.call(
-                AGENT_IDENTITY, wire.RPC_PLAYBACK_FINISHED, TRUE_REPORT
+                wire.AGENT_IDENTITY, wire.RPC_PLAYBACK_FINISHED, TRUE_REPORT
             )
             assert not stranger.taken
         async with asyncio.timeout(10):
@@ -153,7 +153,7 @@ async def test_of_a_stranger_nothing_is_told(livekit_server: LiveKitServer) -> N
                 await asyncio.sleep(0.02)
     assert {wire.RPC_REJECT} == set(answers)
     assert {AVATAR} == {what[1] for what in ears.told}
-    assert {"joined", "reachable", "finished", "left"} == {what[0] for what in ears.told}
+    assert {"joined", "reachable", "seen", "finished", "left"} == {what[0] for what in ears.told}
     assert {AVATAR} == set(ears.sounds) == ears.pictures
     assert [] == ears.lost
 
@@ -162,12 +162,14 @@ async def test_an_avatars_malformed_reports_are_refused(livekit_server: LiveKitS
     """Each call is answered, none of them is passed on, and a true one after them is."""
     async with a_room(livekit_server) as (room, ears), invited(livekit_server, room) as avatar:
         calls = [
-            avatar.call(AGENT_IDENTITY, wire.RPC_PLAYBACK_FINISHED, payload)
+            avatar.call(wire.AGENT_IDENTITY, wire.RPC_PLAYBACK_FINISHED, payload)
             for payload in MALFORMED
         ]
         answers = await asyncio.gather(*calls)
-        answers.append(await avatar.call(AGENT_IDENTITY, wire.RPC_PLAYBACK_STARTED, "{" * 99))
-        answers.append(await avatar.call(AGENT_IDENTITY, wire.RPC_PLAYBACK_FINISHED, TRUE_REPORT))
+        answers.append(await avatar.call(wire.AGENT_IDENTITY, wire.RPC_PLAYBACK_STARTED, "{" * 99))
+        answers.append(
+            await avatar.call(wire.AGENT_IDENTITY, wire.RPC_PLAYBACK_FINISHED, TRUE_REPORT)
+        )
     assert ["reject"] * len(MALFORMED) + ["ok", "ok"] == answers
     finished = [what for what in ears.told if what[0] == "finished"]
     assert [("finished", AVATAR, wire.PlaybackFinished(1.0, False))] == finished
@@ -211,7 +213,7 @@ async def test_a_flood_leaves_nothing_behind(livekit_server: LiveKitServer) -> N
         before = len(asyncio.all_tasks())
         for _ in range(10):
             calls = [
-                who.call(AGENT_IDENTITY, wire.RPC_PLAYBACK_FINISHED, "{" * 9_000)
+                who.call(wire.AGENT_IDENTITY, wire.RPC_PLAYBACK_FINISHED, "{" * 9_000)
                 for who in (stranger, avatar)
                 for _ in range(15)
             ]

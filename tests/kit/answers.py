@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 
-Answer = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]
+Answer = bytes | Callable[[asyncio.StreamWriter, str], Awaitable[None]]
 
 
 @dataclass
@@ -14,7 +14,8 @@ class RawServer:
 
     Attributes:
         base_url: Where.
-        answer: What follows every request: bytes, or what writes them. Then the line is cut.
+        answer: What follows every request: bytes, or what writes them, given the request's
+            first line. Then the line is cut.
         requests: The first line of every request.
     """
 
@@ -29,7 +30,8 @@ class RawServer:
             closing(writer),
         ):
             head = (await reader.readuntil(b"\r\n\r\n")).decode(errors="replace")
-            self.requests.append(head.splitlines()[0])
+            request = head.splitlines()[0]
+            self.requests.append(request)
             for line in head.lower().splitlines():
                 if line.startswith("content-length:"):
                     await reader.readexactly(int(line.partition(":")[2]))
@@ -37,7 +39,7 @@ class RawServer:
                 writer.write(self.answer)
                 await writer.drain()
             else:
-                await self.answer(writer)
+                await self.answer(writer, request)
 
 
 @asynccontextmanager

@@ -38,6 +38,9 @@ class Ears:
     def sound(self, identity: str, pcm: bytes) -> None:
         self.sounds.setdefault(identity, []).append(pcm)
 
+    def seen(self, identity: str) -> None:
+        self.told.append(("seen", identity))
+
     async def picture(self, identity: str, frame: rtc.VideoFrame) -> None:
         self.pictures.add(identity)
 

@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 PROVISIONING = 0.6  # s, of each half of it
 EXIT_BOUND = 40.0  # s; Pipecat gives a cancelled pipeline 20
 HANG_BOUND = 8.0  # s
+REAP_BOUND = 120.0  # s, for a command that takes two on a machine with nothing else to do
 END_BOUND = 15.0  # s for a session to end by itself
 
 
@@ -140,7 +141,7 @@ class Victim:
         with suppress(ProcessLookupError):
             self._process.send_signal(number)
 
-    async def heard(self, word: str, timeout: float = 30.0) -> str:
+    async def heard(self, word: str, timeout: float = 90.0) -> str:
         """Wait for a line that begins with a word; the rest of it."""
         async with asyncio.timeout(timeout):
             while line := (await self._stdout.readline()).decode():
@@ -364,7 +365,7 @@ async def _reap(env: Mapping[str, str]) -> tuple[int, str]:
         *command, env=env, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT
     )
     try:
-        said, _ = await asyncio.wait_for(process.communicate(), EXIT_BOUND)
+        said, _ = await asyncio.wait_for(process.communicate(), REAP_BOUND)
     finally:
         if process.returncode is None:
             process.kill()
