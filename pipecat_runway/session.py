@@ -38,6 +38,7 @@ END_CALL_BOUND = 3.0  # s for the avatar to end the session itself, after which 
 END_CALL_EVERY = 1.0  # s until it is told once more: what is sent just after a join may be lost
 CANCEL_BOUND = 6.0  # s the API is tried for, when the avatar did not do it
 REACHABLE_BOUND = 2.0  # s after the picture until data is sent, even if nobody said it arrives
+LATECOMER_BOUND = 10.0  # s for an avatar to come whose create was never answered
 ANSWER_BOUND = 10.0  # s an end waits for a create that is still under way
 
 
@@ -385,10 +386,7 @@ class AvatarSession:
 
     async def _cancel(self) -> bool:
         if self.session_id is None:
-            logger.warning(
-                "a Runway session may exist whose id was never answered; its room is deleted"
-            )
-            return False
+            return await self._end_latecomer()
         try:
             await cancel_session(self._api, self.session_id, bound=CANCEL_BOUND)
         except (RunwayError, RuntimeError) as e:  # RuntimeError: of a client that was closed
@@ -398,3 +396,17 @@ class AvatarSession:
             )
             return False
         return True
+
+    async def _end_latecomer(self) -> bool:
+        """End a session whose id was never answered: only its avatar can be told, if it comes."""
+        creating = self._creating
+        assert creating is not None
+        if creating.cancelled() or isinstance(creating.exception(), AnswerLostError):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._joined.wait(), LATECOMER_BOUND)
+            if await self._end_call():
+                return True
+        logger.warning(
+            "a Runway session may exist whose id was never answered; its room is deleted"
+        )
+        return False
