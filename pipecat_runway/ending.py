@@ -8,7 +8,7 @@ from pipecat_runway.api import RunwayAPI
 from pipecat_runway.errors import APIError, KeyRefusedError, ProtocolError, RunwayError
 
 CONFIRM_INTERVAL = 0.1  # s between looks at a session that was cancelled
-PAUSES = (0.2, 0.4, 0.8, 1.6)  # s after a request that failed; the last one from then on
+PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)  # s after a request that failed; the last one from then on
 
 
 async def cancel_session(api: RunwayAPI, session_id: str, *, bound: float) -> str:

@@ -34,8 +34,9 @@ from pipecat_runway.room import AvatarRoom
 
 STATUS_INTERVAL = 1.0  # s between looks at the API while the avatar is awaited (CORE: 1 s)
 TOKEN_SLACK = 60.0  # s the avatar's token outlives the wait for it
-END_CALL_BOUND = 3.0  # s for the avatar to end the session itself, after which it is cancelled
-END_CALL_EVERY = 1.0  # s until it is told once more: what is sent just after a join may be lost
+END_CALL_BOUND = 1.5  # s for the avatar to leave by itself, after which the session is cancelled
+END_CALL_EVERY = 0.5  # s until it is told once more: what is sent just after a join may be lost
+CONFIRM_BOUND = 3.0  # s until the API says that a session whose avatar has left is over
 CANCEL_BOUND = 6.0  # s the API is tried for, when the avatar did not do it
 REACHABLE_BOUND = 2.0  # s after the picture until data is sent, even if nobody said it arrives
 LATECOMER_BOUND = 10.0  # s for an avatar to come whose create was never answered
@@ -374,6 +375,7 @@ class AvatarSession:
                     await self.room.end_call(self.identity)
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._left.wait(), END_CALL_EVERY)
+            async with asyncio.timeout(CONFIRM_BOUND):
                 while self.session_id is not None:
                     status = await self._api.session_status(self.session_id)
                     if status.name in wire.ENDED_STATUSES:

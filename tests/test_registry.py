@@ -149,6 +149,9 @@ async def test_a_session_is_written_down_from_before_its_create_until_its_end(
         assert session.room is not None
         assert record.room == session.room.room_name
         await run.tape.wait_for_pictures(1, timeout=20)
+        async with asyncio.timeout(10):  # the answer may come later than the picture
+            while not (await named_by_room(runway, record))[1]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         ((path, record),) = registry.entries()
         assert record is not None
         assert (session.id, registry.here()) == (record.session_id, record.owner)

@@ -383,5 +383,11 @@ async def _livekit(runway: RunwaySimulator) -> AsyncIterator[api.LiveKitAPI]:
 
 
 async def _rooms(runway: RunwaySimulator) -> set[str]:
+    """The rooms that bots have made.
+
+    An avatar that is called back while it connects opens the deleted room once more. That one has
+    no metadata, and LiveKit closes it.
+    """
     async with _livekit(runway) as livekit:
-        return {r.name for r in (await livekit.room.list_rooms(api.ListRoomsRequest())).rooms}
+        rooms = (await livekit.room.list_rooms(api.ListRoomsRequest())).rooms
+    return {room.name for room in rooms if room.metadata}
