@@ -184,11 +184,14 @@ class Sibling:
 
     @property
     def untouched(self) -> bool:
-        """Whether its call is as it was; one session may have followed another."""
+        """Whether it lives, and nobody has cancelled its sessions or deleted its room.
+
+        A session that fails at Runway's is followed by another one, and is nobody's doing here.
+        """
         its = [s for s in self._runway.sessions if s.room and s.room.room_name == self.room]
-        ended = [s for s in its if s.status in ("CANCELLED", "FAILED")]
+        cancelled = [s for s in its if s.status == "CANCELLED"]
         lost = [event for s in its for event in s.events if event.kind == "room_lost"]
-        return self._victim.lives and any(s.is_open for s in its) and not ended and not lost
+        return self._victim.lives and not cancelled and not lost
 
 
 async def kills(
