@@ -313,7 +313,8 @@ class Faces:
             avatar=self._character,
             identity=f"{wire.AVATAR_IDENTITY}-{uuid.uuid4().hex[:8]}",
             livekit_url=options.livekit_url,
-            max_duration=options.max_duration,
+            # Always named: whatever happens to us, Runway ends the session then.
+            max_duration=options.max_duration or int(renewal.SESSION_LIMIT),
             ready_timeout=options.ready_timeout,
         )
         self._sessions[session.identity] = self._newest = session

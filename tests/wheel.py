@@ -56,7 +56,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="pipecat-runway-wheel-") as directory:
         run(UV, "build", "--wheel", "--out-dir", directory, "--quiet")
         (wheel,) = Path(directory).glob("*.whl")
-        for extra in ("", "[simulator]", "[demo]"):
+        for extra in ("", "[cli]", "[simulator]", "[demo]"):
             venv = Path(directory, f"venv{extra.strip('[]')}")
             python = str(venv / "bin" / "python")
             run(UV, "venv", "--quiet", "--python", sys.executable, str(venv))
@@ -66,6 +66,10 @@ def main() -> int:
                 names = run(UV, "pip", "freeze", "--quiet", "--python", python).lower()
                 brought = {line.split("==")[0] for line in names.splitlines()}
                 assert not brought & set(NOT_PLAIN), brought & set(NOT_PLAIN)
+            elif extra == "[cli]":
+                command = str(venv / "bin" / "pipecat-runway")
+                assert "reap" in run(command, "sessions", "--help", cwd=directory)
+                assert "--speak" in run(command, "doctor", "--help", cwd=directory)
             else:
                 run(python, "-c", SIMULATOR, cwd=directory)
             if extra == "[demo]":

@@ -10,5 +10,5 @@ def main() -> None:
     except ModuleNotFoundError as e:
         if e.name != "typer":
             raise
-        sys.exit('The command line needs Typer: pip install "pipecat-runway[simulator]"')
+        sys.exit('The command line needs Typer: pip install "pipecat-runway[cli]"')
     app()

@@ -52,7 +52,7 @@ def test_without_typer_it_says_what_to_install() -> None:
     )
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
-    assert 'pip install "pipecat-runway[simulator]"' in result.stderr
+    assert 'pip install "pipecat-runway[cli]"' in result.stderr
 
 
 @pytest.mark.parametrize(
