@@ -16,6 +16,7 @@ from loguru import logger
 
 from pipecat_runway import hearing, wire
 from pipecat_runway.api import RunwayAPI
+from pipecat_runway.audience import Audience
 from pipecat_runway.errors import (
     AvatarStalledError,
     ProtocolError,
@@ -24,9 +25,10 @@ from pipecat_runway.errors import (
     RunwayError,
 )
 from pipecat_runway.face import Effect, Face, Mute, Repeat
-from pipecat_runway.faces import Audience, AvatarOptions, Faces, cancelled
+from pipecat_runway.faces import Faces, cancelled
 from pipecat_runway.playback import Ledger, Stage, Utterance
 from pipecat_runway.renewal import Presence
+from pipecat_runway.sessions import AvatarOptions
 
 OPEN_BOUND = 3.0  # s without speech for an utterance that the TTS never finishes
 WAITING_BOUND = 60.0  # s of speech that wait for the avatar
@@ -128,7 +130,7 @@ class Avatar:
         self._faces.presence, was = Presence.GONE, self._faces.presence
         await cancelled(*self._tasks)
         await self._faces.end(was)
-        self._faces.meter()
+        self._faces.sessions.meter()
         await self._api.close()
         self.give_up()
 
@@ -235,7 +237,7 @@ class Avatar:
                 self._work.set()  # the voice may have ended
             if now - metered > METER_EVERY:
                 metered = now
-                self._faces.meter()
+                self._faces.sessions.meter()
             for utterance in list(self.ledger):
                 if not utterance.closed and now - utterance.fed_at > OPEN_BOUND:
                     logger.debug("the TTS did not finish an utterance; it is taken as finished")

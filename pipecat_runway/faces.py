@@ -8,120 +8,37 @@ and heard is :class:`~pipecat_runway.avatar.Avatar`'s.
 import asyncio
 import contextlib
 import time
-import uuid
-from collections.abc import Coroutine
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from livekit import rtc
 from loguru import logger
 
-from pipecat_runway import handover, renewal, wire
-from pipecat_runway.addresses import check_room_address
+from pipecat_runway import handover, renewal
 from pipecat_runway.api import RunwayAPI
+from pipecat_runway.audience import Audience, Speaker
 from pipecat_runway.errors import (
     AvatarGoneError,
     CallLimitError,
     ConcurrencyError,
     RoomError,
+    RoomUnreachableError,
     RunwayError,
+    UnreachableError,
 )
 from pipecat_runway.face import Face
 from pipecat_runway.lifecycle import State
-from pipecat_runway.playback import Ledger, Utterance
+from pipecat_runway.playback import Ledger
 from pipecat_runway.renewal import Need, Presence, Standing
 from pipecat_runway.room import AvatarRoom, Connection, Listener
-from pipecat_runway.session import AvatarSession, Usage
+from pipecat_runway.session import AvatarSession
+from pipecat_runway.sessions import AvatarOptions, Sessions
 
+# A start that failed like this was surely not billed; it is tried again while the voice speaks.
+FREE = (ConcurrencyError, UnreachableError, RoomUnreachableError)
 LASTING = 30.0  # s; an avatar that lasted less is followed the later, the more often that happens
 KEPT = 5.0  # s a session whose avatar has stalled or left is kept, for it may recover…
 MENDED = 20.0  # s …and at most so long while LiveKit mends our own connection
 LOOK = 0.05  # s between looks at whether it has
 CHANGE_PATIENCE = 5.0  # s another character waits for a silence before it goes on in mid-word
-
-
-@dataclass(frozen=True, kw_only=True)
-class AvatarOptions:
-    """What an avatar is made of.
-
-    Attributes:
-        character: The create request's `avatar`, see :meth:`RunwayAPI.create_session`.
-        livekit_url: The LiveKit server.
-        livekit_api_key: Its API key.
-        livekit_api_secret: Its API secret.
-        sample_rate: Rate in Hz at which the avatar's sound is wanted.
-        max_duration: Longest duration of a session in s; None for Runway's default.
-        max_call_duration: After so many s there is to be no face any more.
-        idle_timeout: After so many s in which nobody speaks the face is parked.
-        voice_fallback: Whether another avatar comes after one that failed.
-        ready_timeout: How long avatar and first picture are waited for, in s.
-        picture_timeout: How long a picture may stand still while speech is owed, in s.
-    """
-
-    character: dict[str, str]
-    livekit_url: str
-    livekit_api_key: str
-    livekit_api_secret: str
-    sample_rate: int
-    max_duration: int | None
-    max_call_duration: float
-    idle_timeout: float
-    voice_fallback: bool
-    ready_timeout: float
-    picture_timeout: float
-
-    def __repr__(self) -> str:
-        return f"AvatarOptions({self.character})"
-
-
-class Audience(Protocol):
-    """Who sees and hears the avatar. Called on the event loop; must not block."""
-
-    def release(self, items: list[Any]) -> None:
-        """These held items may go on, in this order."""
-
-    def tail(self, utterance: Utterance) -> bytes:
-        """Return the last samples of an utterance that the TTS never finished, 16 kHz mono."""
-
-    def sent(self, utterance: Utterance) -> None:
-        """The first sample of an utterance has been sent."""
-
-    def heard(self, utterance: Utterance) -> None:
-        """The first sound of an utterance has come back."""
-
-    def sound(self, utterance: Utterance, pcm: bytes) -> None:
-        """A piece of an utterance has come back: s16le mono."""
-
-    async def picture(self, frame: rtc.VideoFrame) -> None:
-        """The avatar's picture: tight RGB24."""
-
-    def connected(self, session_id: str | None) -> None:
-        """The avatar's first picture has been seen."""
-
-    def disconnected(self, session_id: str | None, reason: str) -> None:
-        """The avatar, once connected, is gone."""
-
-    def renewing(self, session_id: str | None) -> None:
-        """Another session is asked for: this one comes to its limit, or has another character."""
-
-    def renewed(self, session_id: str | None) -> None:
-        """The avatar goes on in this session."""
-
-    def used(self, usage: Usage) -> None:
-        """So much was used since the last time."""
-
-    def failed(self, error: RunwayError) -> None:
-        """Something went wrong; speech goes on by voice."""
-
-
-class Speaker(Protocol):
-    """Who has the faces speak."""
-
-    def spoke(self) -> None:
-        """The ledger has changed, or whose turn it is."""
-
-    def give_up(self) -> None:
-        """What is owed goes on by voice."""
 
 
 class Faces:
@@ -143,6 +60,7 @@ class Faces:
         quiet: Set while nothing is owed.
         moved: Set by every change of the ledger.
         settled: Set once the face asked for is there, or could not come.
+        sessions: The room, and the sessions in it.
     """
 
     def __init__(
@@ -161,21 +79,17 @@ class Faces:
         self.began_at = 0.0
         self.quiet, self.moved, self.settled = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.quiet.set()
-        self._api, self._options, self._ledger = api, options, ledger
-        self._audience, self._speaker, self._listener = audience, speaker, listener
+        self._options, self._ledger = options, ledger
+        self._audience, self._speaker = audience, speaker
         self._character = options.character
-        self._room: AvatarRoom | None = None
-        self._sessions: dict[str, AvatarSession] = {}  # those that may be open, by identity
-        self._newest: AvatarSession | None = None
-        self._retiring: dict[object, asyncio.Task[None]] = {}  # by session or room
-        self._releasing: asyncio.Task[None] | None = None
+        self.sessions = Sessions(api, options, used=audience.used, listener=listener)
         self._news = asyncio.Event()
         self._stirred_at = time.monotonic()
 
     @property
     def session_id(self) -> str | None:
         """Runway's id of the session that speaks, or is to; None before it exists."""
-        session = self.current.session if self.current else self._newest
+        session = self.current.session if self.current else self.sessions.newest
         return session.session_id if session else None
 
     def present(self) -> list[Face]:
@@ -201,7 +115,7 @@ class Faces:
         """
         for face in self.all():
             await face.aclose()
-        await self._release()
+        await self.sessions.close()
         self.settled.set()
         if was is Presence.PRESENT:
             self._audience.disconnected(self.session_id, "ended")
@@ -212,28 +126,30 @@ class Faces:
         """Have a first avatar come, and others follow it."""
         self.began_at = self._stirred_at = time.monotonic()
         try:
-            check_room_address(self._options.livekit_url, self._api.host)
-            face = await self._join(self._new_session(await self._enter()))
+            first = await self._join(await self.sessions.enter())
         except RunwayError as e:
-            self.lose(e)
-            return
-        self._appear(face)
+            if not self._options.voice_fallback or not isinstance(e, FREE):
+                self.lose(e)  # each further attempt would be billed, or fail as well
+                return
+            self._go_without(e)
+            self.settled.set()
+        else:
+            self._appear(first)
         falls = 0
-        while (need := await self._next_need(face)) is not Need.END:
-            match need:
-                case Need.RENEW | Need.CHANGE:
+        while (need := await self._next_need(self.current)) is not Need.END:
+            match need, self.current:
+                case ((Need.RENEW | Need.CHANGE), Face() as face):
                     await self._follow(face)
-                case Need.PARK:
+                case Need.PARK, Face() as face:
                     await self._park(face)
-                case Need.RETURN:
-                    lasted = time.monotonic() - face.session.asked_at
+                case Need.RETURN, last:
+                    lasted = time.monotonic() - last.session.asked_at if last else 0.0
                     falls = falls + 1 if lasted < LASTING else 0
-                    await self._come_back(face, falls)
-                case Need.STOP:
+                    await self._come_back(last, falls)
+                case _:
                     await self._stop()
-            face = self.current or face
 
-    async def _next_need(self, face: Face) -> Need:
+    async def _next_need(self, face: Face | None) -> Need:
         """Wait until something has to be done, and return what."""
         options = self._options
         while True:
@@ -241,10 +157,10 @@ class Faces:
             now = time.monotonic()
             standing = Standing(
                 presence=self.presence,
-                age=now - face.session.asked_at,
+                age=now - face.session.asked_at if face else 0.0,
                 limit=renewal.limit(options.max_duration),
-                join=face.session.join,
-                other=face.session.character != self._character,
+                join=face.session.join if face else 0.0,
+                other=face is not None and self._is_other(face),
                 call_age=now - self.began_at,
                 call_limit=options.max_call_duration,
                 idle=now - self._stirred_at,
@@ -273,64 +189,19 @@ class Faces:
             self.presence = Presence.AWAY
             self._news.set()
 
-    def meter(self) -> None:
-        """Tell what was used since the last time."""
-        usage = sum((session.take_usage() for session in self._sessions.values()), Usage())
-        if usage.seconds:
-            self._audience.used(usage)
-
     # -- coming ------------------------------------------------------------------------------------
 
-    async def _enter(self) -> AvatarRoom:
-        """Return the room we are in; another one if we have lost it.
-
-        Raises:
-            RoomError: There is none to be had.
-        """
-        old, options = self._room, self._options
-        if old is not None:
-            if old.connection is Connection.HERE:
-                return old
-            self._retire(old, old.close())
-        room = self._room = AvatarRoom(
-            url=options.livekit_url,
-            api_key=options.livekit_api_key,
-            api_secret=options.livekit_api_secret,
-            sample_rate=options.sample_rate,
-            listener=self._listener,
-        )
-        # A wrong address or secret shows before anything is billed, and whoever is in the room
-        # first is told of the avatar at once: LiveKit tells latecomers up to 3 s later.
-        await room.reserve()
-        await room.connect()
-        return room
-
-    def _new_session(self, room: AvatarRoom) -> AvatarSession:
-        options = self._options
-        session = AvatarSession(
-            api=self._api,
-            room=room,
-            avatar=self._character,
-            identity=f"{wire.AVATAR_IDENTITY}-{uuid.uuid4().hex[:8]}",
-            livekit_url=options.livekit_url,
-            # Always named: whatever happens to us, Runway ends the session then.
-            max_duration=options.max_duration or int(renewal.SESSION_LIMIT),
-            ready_timeout=options.ready_timeout,
-        )
-        self._sessions[session.identity] = self._newest = session
-        return session
-
-    async def _join(self, session: AvatarSession) -> Face:
+    async def _join(self, room: AvatarRoom) -> Face:
         """Have an avatar come into the room.
 
         Raises:
             RunwayError: It does not; its session is being ended.
         """
-        try:
-            await session.start()
-        except RunwayError:
-            self._end_session(session)
-            raise
+        session = self.sessions.new(room, self._character)
+        await self.sessions.start(session)
+        return self._new_face(session)
+
+    def _new_face(self, session: AvatarSession) -> Face:
         return Face(
             room=session.room,
             session=session,
@@ -349,25 +220,6 @@ class Faces:
             self.settled.set()
         self._audience.connected(face.session.session_id)
         self._speaker.spoke()
-
-    def _end_session(self, session: AvatarSession) -> asyncio.Task[None]:
-        """End a session while the call goes on."""
-
-        async def end() -> None:
-            await session.end()
-            self.meter()
-            self._sessions.pop(session.identity, None)
-
-        return self._retire(session, end())
-
-    def _retire(self, owned: object, end: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """End something while the call goes on, once."""
-        if owned in self._retiring:
-            end.close()
-            return self._retiring[owned]
-        task = self._retiring[owned] = asyncio.create_task(end)
-        task.add_done_callback(lambda _: self._retiring.pop(owned, None))
-        return task
 
     # -- one session after another -----------------------------------------------------------------
 
@@ -397,7 +249,7 @@ class Faces:
                 attempt += 1
                 continue
             if old.session.state is State.LOST:  # it has failed meanwhile
-                self._end_session(old.session)
+                self.sessions.end(old.session)
                 self._appear(new)
             else:
                 await self._hand_over(old, new, by)
@@ -411,8 +263,8 @@ class Faces:
         Raises:
             RunwayError: It did not come.
         """
-        session = self._new_session(old.session.room)
-        joining = asyncio.create_task(self._join(session))
+        session = self.sessions.new(old.session.room, self._character)
+        joining = asyncio.create_task(self.sessions.start(session))
         queued = asyncio.create_task(session.queued.wait())
         try:
             await asyncio.wait(
@@ -422,7 +274,8 @@ class Faces:
             )
             if not joining.done():
                 await self._step_aside(old, by)
-            return await joining
+            await joining
+            return self._new_face(session)
         finally:
             await cancelled(joining, queued)
 
@@ -435,7 +288,7 @@ class Faces:
         if self._is(Presence.PRESENT):
             self.presence = Presence.AWAY
             self._speaker.give_up()
-        await self._end_session(old.session)
+        await self.sessions.end(old.session)
 
     async def _hand_over(self, old: Face, new: Face, by: float) -> None:
         """Have the new face say what the old one has not begun, and, at the latest, its rest."""
@@ -456,7 +309,7 @@ class Faces:
             return  # it has failed already, and the old one goes on
         self.shown = new
         await old.aclose()
-        self._end_session(old.session)
+        self.sessions.end(old.session)
         if self._is(Presence.PRESENT):
             self.settled.set()
             self._audience.renewed(new.session.session_id)
@@ -473,24 +326,26 @@ class Faces:
         """End the session until somebody speaks."""
         self.presence = Presence.PARKED
         self._audience.disconnected(face.session.session_id, "idle")
-        await self._end_session(face.session)
+        await self.sessions.end(face.session)
 
-    async def _come_back(self, old: Face, attempt: int) -> None:
+    async def _come_back(self, old: Face | None, attempt: int) -> None:
         """Have the avatar come back, or another one; it speaks from the next utterance on."""
-        if await self._recovers(old):
+        if old is not None and await self._recovers(old):
             return
+        wanted = 0.0
         while self._is(Presence.AWAY):
-            await asyncio.sleep(renewal.pause(attempt))
+            await asyncio.sleep(max(wanted, renewal.pause(attempt)))
             attempt += 1
             if time.monotonic() - self.began_at > self._options.max_call_duration:
                 return
             try:
-                face = await self._join(self._new_session(await self._enter()))
+                face = await self._join(await self.sessions.enter())
             except RunwayError as e:
                 logger.info(f"the avatar did not come back yet ({type(e).__name__})")
                 if not e.retryable:
                     self.lose(e)
                     return
+                wanted = e.retry_after or 0.0
                 continue
             self._appear(face)
 
@@ -502,11 +357,11 @@ class Faces:
             if old.is_steady() and old.session.state is State.LIVE:
                 self._appear(old)
                 return True
-            mending = self._room is not None and self._room.connection is Connection.MENDING
+            mending = old.session.room.connection is Connection.MENDING
             kept = time.monotonic() - fell_at < (MENDED if mending else KEPT)
             await asyncio.sleep(LOOK)
         await old.aclose()
-        await self._end_session(old.session)
+        await self.sessions.end(old.session)
         return False
 
     async def _stop(self) -> None:
@@ -539,16 +394,20 @@ class Faces:
         if not self._options.voice_fallback:
             self.lose(error)
             return
-        self.presence = Presence.AWAY
-        if not told:
-            self._audience.failed(error)
-        self._speaker.give_up()
+        self._go_without(None if told else error)
         for each in self.all():
             if each is not face or not keep:
-                self._end_session(each.session)
+                self.sessions.end(each.session)
         self.current = self.shown = face
         self._audience.disconnected(face.session.session_id, type(error).__name__)
         self._news.set()
+
+    def _go_without(self, error: RunwayError | None) -> None:
+        """Have the voice go on until there is a face again."""
+        self.presence = Presence.AWAY
+        if error is not None:
+            self._audience.failed(error)
+        self._speaker.give_up()
 
     def _go_on_with(self, face: Face, gone: Face) -> None:
         """Have one of two faces say all that the other one, which is gone, still owed."""
@@ -557,7 +416,7 @@ class Faces:
         head = self._ledger.head
         heard = gone.sure(head) if head is not None else 0
         self._audience.release(handover.inherit(self._ledger, gone, heard))
-        self._end_session(gone.session)
+        self.sessions.end(gone.session)
         self._speaker.spoke()
 
     def lose(self, error: RunwayError) -> None:
@@ -571,36 +430,23 @@ class Faces:
         if was is Presence.PRESENT:
             self._audience.disconnected(self.session_id, type(error).__name__)
         self._news.set()
-        self._release()
-
-    def _release(self) -> asyncio.Task[None]:
-        """End the sessions and leave the room, once: the one place where all end."""
-        if self._releasing is None:
-            self._releasing = asyncio.create_task(self._unwind())
-        return self._releasing
-
-    async def _unwind(self) -> None:
-        await asyncio.gather(*(session.end() for session in self._sessions.values()))
-        await asyncio.gather(*self._retiring.values())
-        self.meter()
-        if self._room is not None:
-            await self._room.close()
+        self.sessions.close()
 
     # -- what the room tells ----------------------------------------------------------------------
 
     def joined(self, identity: str) -> None:
         """Note that an avatar has entered the room."""
-        if (session := self._sessions.get(identity)) is not None:
+        if (session := self.sessions.find(identity)) is not None:
             session.joined()
 
     def reachable(self, identity: str) -> None:
         """Note that data sent to an avatar arrives."""
-        if (session := self._sessions.get(identity)) is not None:
+        if (session := self.sessions.find(identity)) is not None:
             session.reachable()
 
     def left(self, identity: str, reason: str) -> None:
         """Note that an avatar has left the room."""
-        if (session := self._sessions.get(identity)) is None:
+        if (session := self.sessions.find(identity)) is None:
             return
         session.left()
         for face in self.present():
@@ -620,20 +466,20 @@ class Faces:
 
     def pictured(self, identity: str) -> bool:
         """Note a picture; return whether it is to be shown."""
-        if (session := self._sessions.get(identity)) is None:
+        if (session := self.sessions.find(identity)) is None:
             return False
         session.pictured()
         return self.shown is None or self.shown.identity == identity
 
     def disconnected(self, error: RoomError) -> None:
         """Note that the room is gone."""
-        for session in self._sessions.values():
+        for session in self.sessions.all():
             session.left()
             session.lost()
-        if self.current is None or not self._options.voice_fallback:
+        if self._is(Presence.COMING) or not self._options.voice_fallback:
             self.lose(error)
-            return
-        self.fall(error, self.current, keep=False)
+        elif self.current is not None:
+            self.fall(error, self.current, keep=False)
 
 
 def _loop_time(at: float) -> float:

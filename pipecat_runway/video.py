@@ -34,12 +34,12 @@ from pipecat_runway import wire
 from pipecat_runway.api import RunwayAPI
 from pipecat_runway.avatar import Avatar
 from pipecat_runway.errors import ConfigError, RunwayError
-from pipecat_runway.faces import AvatarOptions
 from pipecat_runway.media import Fit, SpeechResampler
 from pipecat_runway.pictures import STAND_IN_EVERY, Pictures, Placeholder
 from pipecat_runway.playback import Excerpt, Stage, Utterance
 from pipecat_runway.renewal import Presence
 from pipecat_runway.session import Usage
+from pipecat_runway.sessions import AvatarOptions
 from pipecat_runway.settings import (
     RunwayUsageMetricsData,
     RunwayVideoSettings,
@@ -477,9 +477,9 @@ class RunwayVideoService(AIService):
             finally:
                 self._out.task_done()
 
-    # -- what the avatar tells (faces.Audience) ------------------------------------------------
+    # -- what the avatar tells (audience.Audience) ------------------------------------------------
 
-    def release(self, items: list[Any]) -> None:  # noqa: D102 - see faces.Audience
+    def release(self, items: list[Any]) -> None:  # noqa: D102 - see audience.Audience
         for item in items:
             frame = _part(item) if isinstance(item, Excerpt) else self._texts.leave(item)
             if frame is None:

@@ -18,7 +18,7 @@ from tests.kit.marks import marked_speech, numbers
 from tests.kit.pipeline import Tape, running, tts_utterance
 from tests.scenarios.deaths import deaths
 
-from .conftest import MakeService
+from .conftest import MakeService, TurnKnobs
 
 RATE = 24_000
 REPEATED_AT_MOST = 0.2  # s
@@ -168,3 +168,30 @@ async def test_usage_is_counted(make_service: MakeService, runway: RunwaySimulat
     ]
     assert 1 == sum(data.creates for data in used)
     assert abs(sum(data.seconds for data in used) - runway.sessions[-1].billed_seconds) < 2
+
+
+async def test_a_start_that_cost_nothing_is_tried_again(
+    make_service: MakeService, runway: RunwaySimulator, faults: TurnKnobs
+) -> None:
+    """Without a free slot the voice speaks behind one error; the face comes when there is one."""
+    connected = asyncio.Event()
+    faults(create_status=429)
+    service = make_service()
+
+    @service.event_handler("on_avatar_connected")
+    async def on_avatar_connected(_service: object, _session_id: str) -> None:
+        connected.set()
+
+    async with running(service) as run:
+        await run.started()
+        for n in range(2):
+            await run.feed(tts_utterance(marked_speech(8 * n, 8, RATE), RATE, 1, f"u{n}"))
+            await run.tape.wait_for(TTSStoppedFrame, timeout=20, count=n + 1)
+            faults(create_status=None)
+            await asyncio.wait_for(connected.wait(), 30)
+        await run.end()
+    assert ["ConcurrencyError"] == [type(error.exception).__name__ for error in run.errors]
+    assert 1 == len([e for e in runway.sessions[-1].events if e.kind == "stream_opened"])
+    for n in range(2):
+        heard = run.tape.speech_pcm(f"u{n}").marks(among=range(30))
+        assert compare_content(numbers(8 * n, 8), heard).clean
