@@ -125,7 +125,7 @@ async def deaths(runway: RunwaySimulator, options: argparse.Namespace) -> Result
         if options.only and name not in options.only:
             continue
         runway.faults = replace(STRICT, effective_limit=3600)
-        service = service_for(runway, max_duration=1800)
+        service = service_for(runway, max_duration=1800, picture_timeout=0.5)
         report = await die(service, runway, options.count, fault=fault, undo=undo)
         result[name] = {
             "deaths": options.count,

@@ -19,7 +19,7 @@ from pipecat_runway.room import AvatarRoom, SpeechStream
 from pipecat_runway.session import AvatarSession
 
 CLEAR_BOUND = 0.5  # s the next stream waits for the answer to lk.clear_buffer
-CLEAR_BOUND_MUTE = 0.005  # s, once this avatar has left one unanswered
+CLEAR_BOUND_MUTE = 0.02  # s, once this avatar has left one unanswered
 REPEAT_AFTER = 1.0  # s without onset, after an unanswered clear: the speech is sent once more
 ONSET_BOUND = 3.0  # s without a first onset: the avatar does not speak
 ONSET_SLACK = 0.7  # s beyond its slowest onset so far, for all that follow

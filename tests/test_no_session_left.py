@@ -67,6 +67,9 @@ class Provisioning:
     def sound(self, identity: str, pcm: bytes) -> None:
         pass
 
+    def seen(self, identity: str) -> None:
+        pass
+
     async def picture(self, identity: str, frame: rtc.VideoFrame) -> None:
         self.session.pictured()
 

@@ -43,7 +43,7 @@ async def test_the_voice_says_the_rest_and_a_face_returns(
     error: str,
 ) -> None:
     """Nothing unheard is lost, one error tells of it, and a session that recovers is kept."""
-    report = await deaths(make_service(), runway, 1, fault=fault, undo=undo)
+    report = await deaths(make_service(picture_timeout=0.5), runway, 1, fault=fault, undo=undo)
     assert {} == report.verdicts
     assert [] == report.brackets
     assert [[error]] == report.errors

@@ -57,7 +57,7 @@ async def test_so_does_one_in_an_utterance_that_is_divided_or_goes_on_by_voice(
         return await barge_ins(service, 1, kind, words=(8, 12), meanwhile=divide)
 
     async def by_voice(kind: Kind) -> Report:
-        service = make_service(max_call_duration=1)
+        service = make_service()
 
         async def leave() -> None:
             await runway.workers.leave(cast(str, service.session_id), "deleted")

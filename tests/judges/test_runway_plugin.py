@@ -108,4 +108,4 @@ async def test_our_service_works_either_way(
         await run.end(timeout=30)
     assert [] == run.errors
     assert [] == compare(numbers(0, 6), run.tape.speech_pcm("u").marks()).lost
-    assert {"model", "avatar", "integration"} == set(runway.sessions[-1].body)
+    assert {"model", "avatar", "integration", "maxDuration"} == set(runway.sessions[-1].body)

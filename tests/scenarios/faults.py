@@ -163,7 +163,7 @@ async def play(
 def options_for(cause: Cause, moment: Moment) -> dict[str, Any]:
     """The arguments of the service for a cell."""
     limit = {"max_duration": LIMIT} if moment is Moment.HAND_OVER else {}
-    return {"ready_timeout": READY, **limit, **cause.options}
+    return {"ready_timeout": READY, "picture_timeout": 0.5, **limit, **cause.options}
 
 
 async def _still_open(runway: RunwaySimulator, before: int) -> int:
