@@ -299,7 +299,9 @@ async def test_a_refusal_names_fields_and_repeats_nothing_else(
     "answer",
     [
         http(b"<html>", "200 OK", "text/html"),
-        http(json.dumps({"id": "../../organization"}).encode()),
+        pytest.param(
+            http(json.dumps({"id": "../../organization"}).encode()), marks=pytest.mark.long
+        ),
     ],
     ids=["a page", "a path"],
 )

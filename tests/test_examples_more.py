@@ -24,6 +24,7 @@ from pipecat_runway.simulator import RunwaySimulator
 from pipecat_runway.simulator.face import mouth_openness
 from tests.kit.marks import mono, resampled
 from tests.kit.pipeline import running
+from tests.kit.timing import timed
 from tests.test_evals import SCENARIOS, evaluated
 from tests.test_examples import RATE, Client, call
 
@@ -150,6 +151,7 @@ async def test_somebody_who_speaks_interrupts_the_echo_bot(
         await run.end()
 
 
+@timed
 async def test_a_call_is_recorded(
     example: Callable[[str], ModuleType],
     runway: RunwaySimulator,

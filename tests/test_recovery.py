@@ -28,10 +28,10 @@ REPEATED_AT_MOST = 0.2  # s
     ("fault", "undo", "same", "error"),
     [
         ("kill", None, False, "AvatarStalledError"),
-        ("freeze", None, False, "AvatarStalledError"),
+        pytest.param("freeze", None, False, "AvatarStalledError", marks=pytest.mark.long),
         ("freeze", "thaw", True, "AvatarStalledError"),
         ("rejoin", None, True, "AvatarGoneError"),
-        ("vanish", None, False, "RoomLostError"),
+        ("vanish", None, False, "RoomLostError AvatarGoneError"),  # whichever is told first
     ],
 )
 async def test_the_voice_says_the_rest_and_a_face_returns(
@@ -46,7 +46,8 @@ async def test_the_voice_says_the_rest_and_a_face_returns(
     report = await deaths(make_service(picture_timeout=0.5), runway, 1, fault=fault, undo=undo)
     assert {} == report.verdicts
     assert [] == report.brackets
-    assert [[error]] == report.errors
+    ((told,),) = report.errors
+    assert told in error.split()
     assert same == report.same
     assert max(report.repeated) <= REPEATED_AT_MOST
     assert 0 == report.left

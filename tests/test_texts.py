@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any, cast
 
+import pytest
 from pipecat.frames.frames import (
     LLMFullResponseEndFrame,
     LLMFullResponseStartFrame,
@@ -38,6 +39,7 @@ async def test_a_barge_in_leaves_in_the_context_what_was_heard(make_service: Mak
         assert [] == report.wrong + report.captions + report.errors, kind
 
 
+@pytest.mark.long
 async def test_so_does_one_in_an_utterance_that_is_divided_or_goes_on_by_voice(
     make_service: MakeService, runway: RunwaySimulator
 ) -> None:
@@ -64,12 +66,12 @@ async def test_so_does_one_in_an_utterance_that_is_divided_or_goes_on_by_voice(
 
         return await barge_ins(service, 1, kind, words=(8, 12), meanwhile=leave)
 
-    reports = await asyncio.gather(
-        *(divided(kind) for kind in KINDS[:2]), *(by_voice(kind) for kind in KINDS[:2])
-    )
-    for report in reports:
-        assert report.within(2) == 1, report
-        assert [] == report.wrong, report
+    for way in (divided, by_voice):
+        for kind, report in zip(
+            KINDS, await asyncio.gather(*(way(kind) for kind in KINDS[:2])), strict=False
+        ):
+            assert report.within(2) == 1, (way.__name__, kind, report)
+            assert [] == report.wrong, (way.__name__, kind, report)
 
 
 async def test_text_that_is_kept_whole_is_noticed(make_service: MakeService) -> None:

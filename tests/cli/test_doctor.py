@@ -320,6 +320,7 @@ async def test_a_trial_reports_what_it_saw(
     assert session.status == "COMPLETED"
 
 
+@pytest.mark.long
 async def test_another_avatar_makes_another_report(
     runway: RunwaySimulator, faults: TurnKnobs
 ) -> None:
