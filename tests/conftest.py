@@ -1,6 +1,7 @@
 """One LiveKit server and one local Runway for the whole run; every test leaves them clean."""
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -34,6 +35,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if not session.config.option.collectonly:
         asyncio.run(find_livekit_server(print))
+
+
+def pytest_collection_finish() -> None:
+    """Leave out of full collections what was imported: one stops the event loop for 0.1 s."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
