@@ -355,7 +355,7 @@ def main() -> None:
     logger.remove()
     logger.add(sys.stderr, level="WARNING")
     gc.collect()
-    gc.freeze()  # as docs/operating.md advises every bot: a full collection stops the loop for 0.1 s
+    gc.freeze()  # as docs/operating.md advises: a full collection stops the loop for 0.1 s
 
     async def run() -> Result:
         if options.benchmark in APART:
