@@ -82,6 +82,7 @@ class Face:
         self._sound_at = 0.0
         self._seen_at = self._steady_since = time.monotonic()
         self._early: list[bytes] = []
+        self._dropped: list[Utterance] = []  # cut last
 
     @property
     def identity(self) -> str:
@@ -131,10 +132,15 @@ class Face:
     def cut(self, utterances: Sequence[Utterance]) -> None:
         """Have the avatar drop these utterances; what still comes back of them is old speech."""
         self._early.clear()
+        self._dropped = list(utterances) or self._dropped
         self._hearing.interrupted(utterances, time.monotonic())
         if any(utterance.sent for utterance in utterances):
             self._doubtful = None
             self._gate = asyncio.create_task(self._clear(self._gate))
+
+    def recover(self) -> None:
+        """Go on after it had failed: what it was saying then may still come, and is old speech."""
+        self.cut(self._dropped)
 
     async def aclose(self) -> None:
         """Wait for nothing any more."""

@@ -355,6 +355,7 @@ class Faces:
         kept = old.session.state in (State.LIVE, State.LOST) and not await old.session.is_over()
         while kept and self._is(Presence.AWAY):
             if old.is_steady() and old.session.state is State.LIVE:
+                old.recover()
                 self._appear(old)
                 return True
             mending = old.session.room.connection is Connection.MENDING
@@ -394,7 +395,9 @@ class Faces:
         if not self._options.voice_fallback:
             self.lose(error)
             return
+        owed = [utterance for utterance in self._ledger if utterance.speaker is face]
         self._go_without(None if told else error)
+        face.cut(owed)
         for each in self.all():
             if each is not face or not keep:
                 self.sessions.end(each.session)

@@ -43,12 +43,13 @@ async def test_the_voice_says_the_rest_and_a_face_returns(
     error: str,
 ) -> None:
     """Nothing unheard is lost, one error tells of it, and a session that recovers is kept."""
-    report = await deaths(make_service(picture_timeout=0.5), runway, 1, fault=fault, undo=undo)
+    service = make_service(picture_timeout=0.5)
+    # Twice where the same avatar goes on: what it was saying must not come back in what follows.
+    report = await deaths(service, runway, 2 if same else 1, fault=fault, undo=undo)
     assert {} == report.verdicts
     assert [] == report.brackets
-    ((told,),) = report.errors
-    assert told in error.split()
-    assert same == report.same
+    assert all(len(told) == 1 and told[0] in error.split() for told in report.errors)
+    assert (2 if same else 0) == report.same
     assert max(report.repeated) <= REPEATED_AT_MOST
     assert 0 == report.left
 
