@@ -148,6 +148,9 @@ async def test_of_a_stranger_nothing_is_told(livekit_server: LiveKitServer) -> N
                 wire.AGENT_IDENTITY, wire.RPC_PLAYBACK_FINISHED, TRUE_REPORT
             )
             assert not stranger.taken
+            async with asyncio.timeout(10):
+                while not ears.pictures:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
         async with asyncio.timeout(10):
             while not any(what[0] == "left" for what in ears.told):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
