@@ -20,7 +20,7 @@ BY_NAME = {cause.name: cause for cause in CAUSES}
     [
         ("no credits, from then on (402)", Moment.BEFORE, Voice.PLAIN),
         ("its process stands still", Moment.MID_WORD, Voice.PLAIN),
-        ("it falls mute", Moment.MID_WORD, Voice.SCRAMBLED),
+        pytest.param(*("it falls mute", Moment.MID_WORD, Voice.SCRAMBLED), marks=pytest.mark.long),
         ("its process dies", Moment.IDLE, Voice.SCRAMBLED),
     ],
 )

@@ -184,6 +184,7 @@ async def test_a_cancel_at_every_await_of_provisioning_is_undone(
     assert 4 < n < ENOUGH - 1
 
 
+@pytest.mark.long
 async def test_a_loop_taken_down_at_every_await_of_provisioning_leaves_nothing(
     runway: RunwaySimulator, faults: TurnKnobs
 ) -> None:

@@ -46,6 +46,7 @@ def test_a_film_is_made_without_any_settings(tmp_path: Path) -> None:
     assert abs(found.lag) <= 0.06
 
 
+@pytest.mark.long
 @timed
 def test_an_interruption_is_filmed(tmp_path: Path) -> None:
     """The interrupted sentence stops within 50 ms; the first and the last are whole."""
