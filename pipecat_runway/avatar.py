@@ -130,7 +130,6 @@ class Avatar:
         self._faces.presence, was = Presence.GONE, self._faces.presence
         await cancelled(*self._tasks)
         await self._faces.end(was)
-        self._faces.sessions.meter()
         await self._api.close()
         self.give_up()
 
@@ -336,7 +335,7 @@ class Avatar:
         self._faces.seen(identity)
 
     async def picture(self, identity: str, frame: rtc.VideoFrame) -> None:  # noqa: D102
-        if self._faces.pictured(identity):
+        if self._faces.shows(identity):
             await self._audience.picture(frame)
 
     def playback_finished(self, identity: str, report: wire.PlaybackFinished) -> None:  # noqa: D102

@@ -1,8 +1,8 @@
-"""One face after another, in one room: who speaks for the bot, and who is seen.
+"""One face after another: who speaks for the bot, and who is seen.
 
-:class:`Faces` owns the room, the sessions and their avatars: the first one's coming, the change to
-the next before Runway's limit, the return after a failure, and the end of them all. What is said
-and heard is :class:`~pipecat_runway.avatar.Avatar`'s.
+:class:`Faces` decides when one comes, when another follows it, and who goes on if it fails. The
+room and the sessions are :class:`~pipecat_runway.sessions.Sessions`', what is said and heard is
+:class:`~pipecat_runway.avatar.Avatar`'s.
 """
 
 import asyncio
@@ -461,17 +461,16 @@ class Faces:
 
     def seen(self, identity: str) -> None:
         """Note that a picture has arrived."""
+        if (session := self.sessions.find(identity)) is not None:
+            session.pictured()
         for face in self.all():
             if face.identity == identity:
                 face.seen()
-                if face.session.state is State.LOST:
-                    face.session.pictured()
 
-    def pictured(self, identity: str) -> bool:
-        """Note a picture; return whether it is to be shown."""
-        if (session := self.sessions.find(identity)) is None:
+    def shows(self, identity: str) -> bool:
+        """Return whether an avatar's pictures are to be shown."""
+        if self.sessions.find(identity) is None:
             return False
-        session.pictured()
         return self.shown is None or self.shown.identity == identity
 
     def disconnected(self, error: RoomError) -> None:

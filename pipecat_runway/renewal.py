@@ -22,6 +22,11 @@ class Presence(Enum):
     PARKED = auto()  # nobody has spoken for long; there is only voice, which wakes it
     GONE = auto()  # it failed or was ended; there is only voice
 
+    @property
+    def voice_bridges(self) -> bool:
+        """Whether what begins now is said by the voice, and a face can come back."""
+        return self in (Presence.AWAY, Presence.PARKED)
+
 
 class Need(Enum):
     """What has to be done for the face."""

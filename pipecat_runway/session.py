@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from loguru import logger
 
 from pipecat_runway import registry, retries, wire
-from pipecat_runway.api import RunwayAPI
+from pipecat_runway.api import RunwayAPI, SessionStatus
 from pipecat_runway.ending import CONFIRM_INTERVAL, cancel_session
 from pipecat_runway.errors import (
     AnswerLostError,
@@ -277,12 +277,7 @@ class AvatarSession:
                 raise AvatarGoneError(
                     "the room was lost before the first picture", session_id=self.session_id
                 )
-            if self.session_id is None:
-                continue
-            try:
-                status = await self._api.session_status(self.session_id)
-            except APIError as e:
-                logger.debug(f"could not read the status: {e}")
+            if (status := await self._look()) is None:
                 continue
             self._note_queue(status.queued)
             if status.name == wire.FAILED_STATUS:
@@ -300,12 +295,18 @@ class AvatarSession:
         """Whether it has ended, or is being ended; asks Runway."""
         if self._ending is not None or self.session_id is None:
             return True
+        status = await self._look()
+        return status is not None and status.name in wire.ENDED_STATUSES
+
+    async def _look(self) -> SessionStatus | None:
+        """Return what Runway says of it; None if that cannot be read."""
+        if self.session_id is None:
+            return None
         try:
-            status = await self._api.session_status(self.session_id)
+            return await self._api.session_status(self.session_id)
         except APIError as e:
             logger.debug(f"could not read the status: {e}")
-            return False
-        return status.name in wire.ENDED_STATUSES
+            return None
 
     # -- what it uses -------------------------------------------------------------------------
 

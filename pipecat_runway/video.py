@@ -340,8 +340,7 @@ class RunwayVideoService(AIService):
         if avatar.presence is Presence.GONE and voiced is None:
             self._pass_on(frame)
             return
-        voice_only = avatar.presence in (Presence.AWAY, Presence.PARKED)
-        if voice_only and isinstance(frame, TTSStartedFrame):
+        if avatar.presence.voice_bridges and isinstance(frame, TTSStartedFrame):
             avatar.ledger.voice(frame.context_id)
         match frame:
             case TTSStartedFrame() if avatar.ledger.over(frame.context_id) is not Stage.VOICED:
@@ -375,7 +374,7 @@ class RunwayVideoService(AIService):
                 self._voice(avatar, frame)
                 return
         utterance = ledger.find(frame.context_id)
-        if utterance is None and avatar.presence in (Presence.AWAY, Presence.PARKED):
+        if utterance is None and avatar.presence.voice_bridges:
             ledger.voice(frame.context_id)
             self._voice(avatar, frame)
             return

@@ -20,6 +20,7 @@ from pipecat_runway.simulator.api import SeenRequest
 from tests.kit.content import compare_content
 from tests.kit.marks import compare, marked_speech, numbers
 from tests.kit.pipeline import running, tts_utterance
+from tests.kit.waiting import until
 
 from .conftest import MakeService, TurnKnobs
 
@@ -166,9 +167,7 @@ def _creates(runway: RunwaySimulator) -> list[SeenRequest]:
 
 async def _asked(runway: RunwaySimulator) -> None:
     """Wait until Runway has been asked for a session."""
-    async with asyncio.timeout(10):
-        while not _creates(runway):  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0.01)
+    await until(lambda: _creates(runway))
 
 
 @pytest.mark.parametrize(
@@ -222,9 +221,7 @@ async def test_a_queue_is_told_of_as_it_moves(
     first, second = make_service(), make_service()
     assert await first.prewarm()
     coming = asyncio.create_task(second.prewarm())
-    async with asyncio.timeout(10):
-        while not any("waits for a free slot" in line for line in log):  # noqa: ASYNC110 - no event
-            await asyncio.sleep(0.05)
+    await until(lambda: any("waits for a free slot" in line for line in log), every=0.05)
     await first.cleanup()
     assert await coming
     await second.cleanup()

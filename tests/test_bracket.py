@@ -12,7 +12,7 @@ from pipecat.frames.frames import (
 )
 
 from tests.kit.content import compare_content
-from tests.kit.marks import compare, marked_speech, numbers
+from tests.kit.marks import marked_speech, numbers
 from tests.kit.pipeline import (
     MarkedTTSService,
     Run,
@@ -139,4 +139,4 @@ async def test_an_utterance_that_never_gets_a_sound_holds_nothing_up(
         await run.tape.wait_for(TTSStoppedFrame, timeout=10)
         await run.end()
     assert [] == run.errors
-    assert compare(numbers(0, 4), run.tape.speech_pcm("u").marks()).clean
+    assert compare_content(numbers(0, 4), run.tape.speech_pcm("u").marks()).clean

@@ -16,6 +16,7 @@ from pipecat_runway.simulator import LiveKitServer, RunwaySimulator, SimulatedSe
 from tests.kit.content import compare_content
 from tests.kit.marks import marked_speech, numbers
 from tests.kit.pipeline import Run, running, tts_utterance
+from tests.kit.waiting import until
 
 from .conftest import STRICT, MakeService, TurnKnobs, service_for
 
@@ -49,9 +50,7 @@ async def acquainted(run: Run, runway: RunwaySimulator) -> None:
 
 async def created(runway: RunwaySimulator, before: int) -> SimulatedSession:
     """The next session, once Runway has created it."""
-    async with asyncio.timeout(10):
-        while len(runway.sessions) == before:  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0.01)
+    await until(lambda: len(runway.sessions) != before)
     return runway.sessions[-1]
 
 

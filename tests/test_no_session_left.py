@@ -16,6 +16,7 @@ from pipecat_runway.room import AvatarRoom
 from pipecat_runway.session import AvatarSession
 from pipecat_runway.simulator import RunwaySimulator
 from tests.kit.pipeline import running
+from tests.kit.waiting import until
 
 from .conftest import MakeService, TurnKnobs
 
@@ -162,9 +163,7 @@ async def provisioning(runway: RunwaySimulator) -> AsyncIterator[Provisioning]:
     """Everything for a call, not begun; at the end all must be over."""
     one = Provisioning(runway)
     yield one
-    async with asyncio.timeout(20):
-        while runway.open_sessions:  # noqa: ASYNC110 - its worker has to notice the room's end
-            await asyncio.sleep(0.01)
+    await until(lambda: not runway.open_sessions, 20)
     assert [] == await rooms(runway)
     assert [] == [record for _, record in registry.entries()]
     await one.api.close()
@@ -227,9 +226,7 @@ async def test_a_delete_that_fails_for_a_while_is_tried_until_it_works(
         await run.started()
         await run.tape.wait_for_pictures(1, timeout=20)
         ending = asyncio.create_task(run.end())
-        async with asyncio.timeout(10):
-            while [r.method for r in runway.requests].count("DELETE") < 3:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await until(lambda: [r.method for r in runway.requests].count("DELETE") >= 3)
         faults(delete_status=None)
         await ending
     assert [] == runway.open_sessions

@@ -17,6 +17,7 @@ from pipecat_runway import registry
 from pipecat_runway.ownership import Owner, Record, Standing, read_metadata, standing
 from pipecat_runway.simulator import RunwaySimulator
 from tests.kit.pipeline import running
+from tests.kit.waiting import until
 from tests.test_ownership import RECORD
 
 from .conftest import MakeService, TurnKnobs
@@ -139,9 +140,7 @@ async def test_a_session_is_written_down_from_before_its_create_until_its_end(
     faults(create_delay=0.5)
     before = len(runway.sessions)
     async with running(make_service()) as run:
-        async with asyncio.timeout(10):
-            while len(runway.sessions) == before:  # noqa: ASYNC110 - nothing tells of it
-                await asyncio.sleep(0.01)
+        await until(lambda: len(runway.sessions) != before)
         ((path, record),) = registry.entries()
         assert record is not None
         assert record.session_id is None

@@ -19,6 +19,7 @@ from tests.kit.content import compare_content
 from tests.kit.guests import Ears, Guest, guest, token_for
 from tests.kit.marks import marked_speech, numbers, read_marks
 from tests.kit.pipeline import bracket_faults, recording_of, running, tts_utterance
+from tests.kit.waiting import until
 
 from .conftest import MakeService
 
@@ -148,12 +149,8 @@ async def test_of_a_stranger_nothing_is_told(livekit_server: LiveKitServer) -> N
                 wire.AGENT_IDENTITY, wire.RPC_PLAYBACK_FINISHED, TRUE_REPORT
             )
             assert not stranger.taken
-            async with asyncio.timeout(10):
-                while not ears.pictures:  # noqa: ASYNC110
-                    await asyncio.sleep(0.02)
-        async with asyncio.timeout(10):
-            while not any(what[0] == "left" for what in ears.told):  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+            await until(lambda: ears.pictures, every=0.02)
+        await until(lambda: any(what[0] == "left" for what in ears.told), every=0.02)
     assert {wire.RPC_REJECT} == set(answers)
     assert {AVATAR} == {what[1] for what in ears.told}
     assert {"joined", "reachable", "seen", "finished", "left"} == {what[0] for what in ears.told}
@@ -226,9 +223,7 @@ async def test_a_flood_leaves_nothing_behind(livekit_server: LiveKitServer) -> N
             await stream.write(b"\x00" * 60_000)
             assert {"reject"} == set(await asyncio.gather(*calls))
         await ears.hear(AVATAR)
-        async with asyncio.timeout(10):
-            while len(asyncio.all_tasks()) > before:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        await until(lambda: len(asyncio.all_tasks()) <= before, every=0.05)
     assert [] == ears.lost
 
 

@@ -11,7 +11,8 @@ from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineWorker
 from pipecat.workers.runner import WorkerRunner
 
-from pipecat_runway import RunwayVideoService, wire
+from pipecat_runway import RunwayVideoService
+from pipecat_runway.cli.consent import access
 from pipecat_runway.cli.film import FilmSink
 from pipecat_runway.cli.speech import EspeakTTSService
 from pipecat_runway.cli.stages import Stages
@@ -84,11 +85,7 @@ class Bot:
         """
         tts = EspeakTTSService()
         self._face = RunwayVideoService(
-            api_key=env[wire.ENV_API_SECRET],
-            base_url=env.get(wire.ENV_BASE_URL),
-            livekit_url=env[wire.ENV_LIVEKIT_URL],
-            livekit_api_key=env[wire.ENV_LIVEKIT_API_KEY],
-            livekit_api_secret=env[wire.ENV_LIVEKIT_API_SECRET],
+            **access(env),
             max_duration=max_duration,
             settings=RunwayVideoService.Settings(preset_id=script.preset),
         )

@@ -1,6 +1,8 @@
 """Before Runway itself is used: its settings, what it costs, and a yes."""
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -17,6 +19,21 @@ PRICE = (
     f"about {wire.CREDITS_A_MINUTE} credits ({wire.CREDITS_A_MINUTE / 100:.2f} USD) a minute as "
     "last seen, billed from the session's creation"
 )
+
+
+def access(env: Mapping[str, str]) -> dict[str, Any]:
+    """Return the arguments that tell the service where Runway and LiveKit are, and with which keys.
+
+    Args:
+        env: Keys and addresses, under the names of their environment variables.
+    """
+    return {
+        "api_key": env[wire.ENV_API_SECRET],
+        "base_url": env.get(wire.ENV_BASE_URL),
+        "livekit_url": env[wire.ENV_LIVEKIT_URL],
+        "livekit_api_key": env[wire.ENV_LIVEKIT_API_KEY],
+        "livekit_api_secret": env[wire.ENV_LIVEKIT_API_SECRET],
+    }
 
 
 def refusal(console: Console, *, live: bool, ask: bool, question: str, longest: int) -> int | None:

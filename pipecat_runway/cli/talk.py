@@ -33,7 +33,8 @@ from pipecat.turns.user_stop import SpeechTimeoutUserTurnStopStrategy
 from pipecat.turns.user_turn_strategies import UserTurnStrategies
 from pipecat.workers.runner import WorkerRunner
 
-from pipecat_runway import RunwayVideoService, wire
+from pipecat_runway import RunwayVideoService
+from pipecat_runway.cli.consent import access
 from pipecat_runway.cli.speech import EspeakTTSService
 
 STT_KEY, LLM_KEY, TTS_KEY = "DEEPGRAM_API_KEY", "OPENAI_API_KEY", "CARTESIA_API_KEY"
@@ -170,11 +171,7 @@ class Conversation:
             ),
         )
         self._face = RunwayVideoService(
-            api_key=env[wire.ENV_API_SECRET],
-            base_url=env.get(wire.ENV_BASE_URL),
-            livekit_url=env[wire.ENV_LIVEKIT_URL],
-            livekit_api_key=env[wire.ENV_LIVEKIT_API_KEY],
-            livekit_api_secret=env[wire.ENV_LIVEKIT_API_SECRET],
+            **access(env),
             settings=RunwayVideoService.Settings(preset_id=preset),
             video_out_width=WIDTH,
             video_out_height=HEIGHT,

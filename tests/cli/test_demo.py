@@ -104,10 +104,16 @@ def test_pressing_ctrl_c_again_does_not_cut_the_end_short(tmp_path: Path) -> Non
         assert "Session" in command.output
 
 
-def test_the_real_thing_needs_its_settings_and_a_yes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("how", "question"),
+    [(("--record", "hello.mp4"), "Film it?"), (("--no-browser",), "Open the page?")],
+)
+def test_the_real_thing_needs_its_settings_and_a_yes(
+    tmp_path: Path, how: tuple[str, ...], question: str
+) -> None:
     """--live names what is missing; with all of it, the price is told and nothing goes unasked."""
-    path = str(tmp_path / "hello.mp4")
-    with running_command("demo", "--record", path, "--live") as command:
+    how = tuple(str(tmp_path / word) if word.endswith(".mp4") else word for word in how)
+    with running_command("demo", *how, "--live") as command:
         assert command.wait() == 2
         assert "RUNWAYML_API_SECRET" in command.output
     settings = {
@@ -116,8 +122,9 @@ def test_the_real_thing_needs_its_settings_and_a_yes(tmp_path: Path) -> None:
         "LIVEKIT_API_KEY": "key",
         "LIVEKIT_API_SECRET": "secret",
     }
-    with running_command("demo", "--record", path, "--live", **settings) as command:
+    with running_command("demo", *how, "--live", **settings) as command:
         assert command.wait() != 0  # nobody answers the question
         assert "20 credits" in command.output
-        assert "Film it?" in command.output
+        assert question in command.output
         assert "Waiting for the face" not in command.output
+        assert "press Connect" not in command.output

@@ -30,6 +30,7 @@ from pipecat_runway.doctor.trial import Trial
 from pipecat_runway.doctor.unknowns import Outcome, answers
 from pipecat_runway.simulator import ClearAnswer, RunwaySimulator
 from tests.conftest import TurnKnobs
+from tests.kit.waiting import until
 
 from .processes import running_command
 
@@ -358,9 +359,7 @@ async def test_a_trial_that_is_stopped_ends_its_session(
     faults(join_delay=3.0)
     before = len(runway.sessions)
     trial = asyncio.create_task(Trial(settings_of(runway), lambda note: None).run())
-    async with asyncio.timeout(10):
-        while len(runway.sessions) == before:  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0.01)
+    await until(lambda: len(runway.sessions) != before)
     trial.cancel()
     with pytest.raises(asyncio.CancelledError):
         await trial

@@ -160,24 +160,6 @@ def test_pipecats_own_client_is_there_too() -> None:
         end(command)
 
 
-def test_the_real_thing_needs_its_settings_and_a_yes() -> None:
-    """--live names what is missing; with all of it, the price is told and nothing goes unasked."""
-    with running_command("demo", "--no-browser", "--live") as command:
-        assert command.wait() == 2
-        assert "RUNWAYML_API_SECRET" in command.output
-    settings = {
-        "RUNWAYML_API_SECRET": "key_" + "0" * 128,
-        "LIVEKIT_URL": "wss://livekit.invalid",
-        "LIVEKIT_API_KEY": "key",
-        "LIVEKIT_API_SECRET": "secret",
-    }
-    with running_command("demo", "--no-browser", "--live", **settings) as command:
-        assert command.wait() != 0  # nobody answers the question
-        assert "20 credits" in command.output
-        assert "Open the page?" in command.output
-        assert "press Connect" not in command.output
-
-
 def test_keys_make_a_conversation() -> None:
     """What is missing for one is named; without a voice's key espeak-ng speaks."""
     keys = {"DEEPGRAM_API_KEY": "d", "OPENAI_API_KEY": "o"}

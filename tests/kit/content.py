@@ -3,29 +3,23 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from .marks import PIECE, Mark, Verdict, compare
-
-HEARD_AT_LEAST = 0.7 * PIECE
+from .marks import Mark, Verdict, compare
 
 
 def compare_content(expected: Sequence[int], heard: Sequence[Mark]) -> Verdict:
-    """As `compare`, but a piece that was only stretched is whole.
+    """As `compare`, but a piece that was torn, stretched or cut short is still a piece.
 
-    On a busy machine the network's jitter buffer stretches sound, whatever a service does.
+    A jitter buffer does that on a busy machine, whatever a service does, and most of all to sound
+    that begins out of nothing. `tests/test_speech.py` and the benchmarks measure pieces.
     """
-    short = [mark.number for mark in heard if mark.heard_s < HEARD_AT_LEAST]
-    verdict = compare(expected, heard)
-    return replace(verdict, partial=[number for number in verdict.partial if number in short])
+    return _content(compare(expected, heard))
 
 
 def damage(verdicts: Mapping[str, Verdict]) -> dict[str, Verdict]:
-    """The verdicts that find more wrong than a piece torn, stretched or cut short.
+    """The verdicts that find more wrong than a piece torn, stretched or cut short."""
+    return {name: v for name, v in verdicts.items() if not _content(v).clean}
 
-    A jitter buffer does that on a busy machine, most of all to sound that begins out of nothing.
-    """
 
-    def content(verdict: Verdict) -> Verdict:
-        doubled = [number for number in verdict.doubled if number not in verdict.partial]
-        return replace(verdict, doubled=doubled, partial=[])
-
-    return {name: v for name, v in verdicts.items() if not content(v).clean}
+def _content(verdict: Verdict) -> Verdict:
+    doubled = [number for number in verdict.doubled if number not in verdict.partial]
+    return replace(verdict, doubled=doubled, partial=[])

@@ -10,6 +10,7 @@ import numpy as np
 from livekit import api, rtc
 
 from pipecat_runway import wire
+from tests.kit.waiting import until
 
 from .marks import marked_speech
 
@@ -53,9 +54,7 @@ class Ears:
     async def hear(self, identity: str, more: int = 20) -> None:
         """Wait for so many more pieces of sound."""
         wanted = len(self.sounds.get(identity, [])) + more
-        async with asyncio.timeout(10):
-            while len(self.sounds.get(identity, [])) < wanted:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+        await until(lambda: len(self.sounds.get(identity, [])) >= wanted, every=0.02)
 
 
 class Guest:

@@ -43,6 +43,22 @@ class Report:
     left: int = 0
 
 
+def comings(service: RunwayVideoService) -> tuple[asyncio.Queue[str], asyncio.Queue[str]]:
+    """The sessions whose avatars come from now on, and the reasons for which they go."""
+    connected: asyncio.Queue[str] = asyncio.Queue()
+    gone: asyncio.Queue[str] = asyncio.Queue()
+
+    @service.event_handler("on_avatar_connected")
+    async def on_avatar_connected(_service: object, session_id: str) -> None:
+        connected.put_nowait(session_id)
+
+    @service.event_handler("on_avatar_disconnected")
+    async def on_avatar_disconnected(_service: object, _session_id: str, reason: str) -> None:
+        gone.put_nowait(reason)
+
+    return connected, gone
+
+
 async def deaths(
     service: RunwayVideoService,
     runway: RunwaySimulator,
@@ -63,18 +79,9 @@ async def deaths(
         seed: Of the moments.
     """
     report, rng = Report(), random.Random(seed)
-    connected: asyncio.Queue[str] = asyncio.Queue()
-    gone: asyncio.Queue[str] = asyncio.Queue()
+    connected, gone = comings(service)
     before = len(runway.sessions)
     loop = asyncio.get_running_loop()
-
-    @service.event_handler("on_avatar_connected")
-    async def on_avatar_connected(_service: object, session_id: str) -> None:
-        connected.put_nowait(session_id)
-
-    @service.event_handler("on_avatar_disconnected")
-    async def on_avatar_disconnected(_service: object, _session_id: str, reason: str) -> None:
-        gone.put_nowait(reason)
 
     mark = said = 0
     async with running(service) as run:

@@ -18,6 +18,7 @@ from tests.kit.content import compare_content
 from tests.kit.marks import Mark, Recording, marked_speech, numbers, stretches
 from tests.kit.pipeline import UP, Run, bracket_faults, running, tts_utterance
 from tests.kit.voices import read_altered
+from tests.kit.waiting import until
 
 RATE = 24_000
 HIT, AFTER = 32, 8  # marks of 100 ms: of the utterance that is hit, and of those that follow
@@ -240,7 +241,7 @@ class _Scene:
         await self._ready()
         await self._throw(self._cause.switches, await self._session(0))
         with suppress(TimeoutError):
-            await self._until(lambda: self._noticed() is not None, NOTICE)
+            await until(lambda: self._noticed() is not None, NOTICE)
         self._owed_from = time.monotonic()
         await self._say(HIT // 2)
         await self._say(AFTER)
@@ -305,13 +306,8 @@ class _Scene:
             await (await self._session(0)).wait_for("agent_seen", 5)
 
     async def _session(self, index: int) -> SimulatedSession:
-        await self._until(lambda: len(self._runway.sessions) > self._before + index, 30)
+        await until(lambda: len(self._runway.sessions) > self._before + index, 30)
         return self._runway.sessions[self._before + index]
-
-    async def _until(self, met: Any, timeout: float) -> None:
-        async with asyncio.timeout(timeout):
-            while not met():  # noqa: ASYNC110 - nothing tells of it
-                await asyncio.sleep(0.01)
 
     def _own(self, text: str, session: SimulatedSession) -> SimulatedSession | None:
         switch = read_switch(text)

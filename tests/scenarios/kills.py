@@ -22,6 +22,7 @@ from livekit import api
 from pipecat_runway.simulator import RunwaySimulator
 from tests.cli.processes import COMMAND
 from tests.conftest import STRICT
+from tests.kit.waiting import until
 
 ROOT = Path(__file__).parents[2]
 PROVISIONING = 0.6  # s, of each half of it
@@ -320,9 +321,7 @@ def _files(state: Path, others: set[str]) -> list[Path]:
 
 
 async def _created(runway: RunwaySimulator, before: int) -> None:
-    async with asyncio.timeout(EXIT_BOUND):
-        while len(runway.sessions) == before:  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0.001)
+    await until(lambda: len(runway.sessions) != before, EXIT_BOUND, every=0.001)
 
 
 async def _strike(runway: RunwaySimulator, way: Way, victim: Victim, before: int) -> float:
@@ -348,8 +347,7 @@ async def _strike(runway: RunwaySimulator, way: Way, victim: Victim, before: int
 async def _mend(runway: RunwaySimulator) -> None:
     """Let DELETE work again once it has failed twice."""
     seen = len(runway.requests)
-    while [r.method for r in runway.requests[seen:]].count("DELETE") < 2:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
+    await until(lambda: [r.method for r in runway.requests[seen:]].count("DELETE") >= 2, EXIT_BOUND)
     runway.faults = replace(runway.faults, delete_status=None)
 
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from pipecat_runway.simulator import Faults, Garbage, SwitchError
+from tests.kit.waiting import until
 
 from .api_kit import Start, session_body
 
@@ -109,9 +110,7 @@ async def test_credits_run_out_at_a_moment(start: Start) -> None:
     """A script turns the simulator's knobs too: later creates are refused, the session goes on."""
     async with start(no_credits_status=402, script=("no_credits=yes@0.1",)) as local:
         session = await local.create()
-        async with asyncio.timeout(BOUND):
-            while not local.runway.faults.no_credits:  # noqa: ASYNC110 - nothing tells of it
-                await asyncio.sleep(0.01)
+        await until(lambda: local.runway.faults.no_credits, BOUND)
         answer = await local.http.post("/v1/realtime_sessions", json=session_body())
         assert answer.status_code == 402
         assert session.is_open
@@ -151,9 +150,7 @@ async def test_every_answer_is_late(start: Start) -> None:
             await local.http.get(path)
             assert time.monotonic() - before > 0.2
         slow = asyncio.create_task(local.create())
-        async with asyncio.timeout(BOUND):
-            while not local.runway.sessions:  # noqa: ASYNC110 - the answer comes later
-                await asyncio.sleep(0.01)
+        await until(lambda: local.runway.sessions, BOUND)
         assert not slow.done()
         await slow
 
@@ -212,7 +209,5 @@ async def test_python_says_what_cannot_be_thrown(start: Start) -> None:
             await local.runway.fault("kill")
         await local.runway.fault("no_credits=yes@0.05")
         await local.runway.fault("kill@0.05")  # nobody is there by then either: it is logged
-        async with asyncio.timeout(BOUND):
-            while not local.runway.faults.no_credits:  # noqa: ASYNC110 - nothing tells of it
-                await asyncio.sleep(0.01)
+        await until(lambda: local.runway.faults.no_credits, BOUND)
         await local.runway.fault("no_credits=no@30")

@@ -19,6 +19,7 @@ from pipecat_runway.simulator import Faults, LiveKitServer, RunwaySimulator, Sim
 from pipecat_runway.simulator.livekit_binary import BUILD_TIMEOUT
 from tests.kit.marks import marked_speech, numbers, read_marks
 from tests.kit.voices import read_altered
+from tests.kit.waiting import until
 
 from .api_kit import session_body
 from .worker_kit import AGENT, HEARD_RATE, RATE, SMALL, Bot, Events, token
@@ -119,9 +120,7 @@ async def test_a_frozen_avatar_goes_on_when_it_is_thawed(local: RunwaySimulator)
         await here.say(0, 10)
         await here.thrown("freeze")
         pid = local.workers.pids[-1]  # type: ignore[attr-defined]
-        async with asyncio.timeout(BOUND):
-            while state_of(pid) != "T":  # noqa: ASYNC110 - nothing tells of it
-                await asyncio.sleep(0.01)
+        await until(lambda: state_of(pid) == "T", BOUND)
         assert "avatar" in here.bot.room.remote_participants
         await local.fault("thaw", here.session)
         assert state_of(pid) != "T"
