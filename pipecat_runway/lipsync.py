@@ -34,10 +34,13 @@ class PictureHold:
 
     Attributes:
         seconds: How long pictures are held back now.
+        offset: By how much they were late at the last look in s, negative if they were early; None
+            before the first one.
     """
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.offset: float | None = None
         self._sound, self._picture = JitterBuffer(), JitterBuffer()
         self._settled = False
 
@@ -47,7 +50,9 @@ class PictureHold:
         self._sound, self._picture = sound, picture
         if heard is None or seen is None:
             return
-        wanted = min(LONGEST, max(0.0, heard - seen + FRAMING))
+        ahead = heard - seen + FRAMING
+        self.offset = self.seconds - ahead
+        wanted = min(LONGEST, max(0.0, ahead))
         change = wanted - self.seconds
         self.seconds += max(-STEP, min(STEP, change)) if self._settled else change
         self._settled = True

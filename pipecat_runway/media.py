@@ -2,17 +2,13 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from livekit import rtc
 from PIL import Image
 
+from pipecat_runway.sizes import Fit
 from pipecat_runway.wire import SPEECH_RATE
-
-Fit = Literal["contain", "cover"]
-
-LONGEST_SIDE = 4096  # pixels, however narrow the avatar's own picture may be
 
 
 class SpeechResampler:
@@ -73,21 +69,6 @@ class Picture:
 
     rgb: bytes
     size: tuple[int, int]
-
-
-def wanted_size(native: tuple[int, int], width: int | None, height: int | None) -> tuple[int, int]:
-    """Return the size to emit: what is asked for, and the rest by the avatar's aspect."""
-    if width and height:
-        return width, height
-    if width:
-        return width, _side(width * native[1] / native[0])
-    if height:
-        return _side(height * native[0] / native[1]), height
-    return native
-
-
-def _side(pixels: float) -> int:
-    return min(max(1, round(pixels)), LONGEST_SIDE)
 
 
 async def fit_picture(picture: Picture, size: tuple[int, int], fit: Fit) -> Picture:

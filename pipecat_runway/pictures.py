@@ -10,7 +10,8 @@ from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.transports.base_output import BaseOutputTransport
 
 from pipecat_runway.errors import ConfigError
-from pipecat_runway.media import Decimator, Fit, Picture, fit_picture, wanted_size
+from pipecat_runway.media import Decimator, Picture, fit_picture
+from pipecat_runway.sizes import PictureSize
 
 Placeholder = Literal["last", "black"] | OutputImageRawFrame
 
@@ -21,10 +22,8 @@ class Pictures:
     """Makes frames of the avatar's pictures, and stands in for them.
 
     Args:
-        width: Width wanted in pixels; None: by the avatar's own.
-        height: Height wanted in pixels; None: by the avatar's own.
+        size: What is wanted of them.
         framerate: Most pictures a second; None: as many as come.
-        fit: See :func:`~pipecat_runway.media.fit_picture`.
         placeholder: What is seen without a face: the avatar's last picture, a black one, or this
             one, tight RGB.
 
@@ -35,15 +34,13 @@ class Pictures:
     def __init__(
         self,
         *,
-        width: int | None,
-        height: int | None,
+        size: PictureSize,
         framerate: float | None,
-        fit: Fit,
         placeholder: Placeholder,
     ) -> None:
-        self._width, self._height, self._fit = width, height, fit
+        self._wanted = size
         self._framerate, self._decimator = framerate, Decimator(framerate)
-        self._size = (width, height) if width and height else None
+        self._size = (size.width, size.height) if size.width and size.height else None
         self._own = _own_picture(placeholder)
         self._keeps_last = placeholder == "last"
         self._last: Picture | None = None
@@ -63,11 +60,11 @@ class Pictures:
         if not self._decimator.wants(now):
             return None
         native = (frame.width, frame.height)
-        size = wanted_size(native, self._width, self._height)
+        size = self._wanted.of(native)
         if self._shown_at == 0.0:
             self._compare_with_transport(processor, size)
         self._shown_at, self._size = now, size
-        picture = await fit_picture(Picture(bytes(frame.data), native), size, self._fit)
+        picture = await fit_picture(Picture(bytes(frame.data), native), size, self._wanted.fit)
         self._last = picture if self._keeps_last else None
         return OutputImageRawFrame(picture.rgb, picture.size, "RGB")
 
@@ -80,7 +77,7 @@ class Pictures:
             picture = Picture(bytes(3 * self._size[0] * self._size[1]), self._size)
         if picture is None:
             return None
-        picture = await fit_picture(picture, self._size or picture.size, self._fit)
+        picture = await fit_picture(picture, self._size or picture.size, self._wanted.fit)
         return OutputImageRawFrame(picture.rgb, picture.size, "RGB")
 
     def _compare_with_transport(self, face: FrameProcessor, size: tuple[int, int]) -> None:

@@ -21,7 +21,7 @@ from livekit import api, rtc
 from livekit.rtc.participant import PublishDataError
 from loguru import logger
 
-from pipecat_runway import registry, roomfacts, wire
+from pipecat_runway import registry, roomfacts, tracks, wire
 from pipecat_runway.errors import (
     ConfigError,
     RoomCredentialsError,
@@ -29,13 +29,9 @@ from pipecat_runway.errors import (
     RoomUnreachableError,
 )
 from pipecat_runway.guard import Guard
-from pipecat_runway.lipsync import JitterBuffer, PictureHold
 from pipecat_runway.ownership import Record, room_metadata
+from pipecat_runway.sizes import AS_PUBLISHED, Layer, PictureSize
 
-SOUND_FRAME_MS = 10
-PICTURES_WAITING = 2  # newest wins
-PICTURES_HELD = 12  # for their sound, at most
-LOOK_INTERVAL = 0.5  # s between looks at the jitter buffers
 # s. A room of agents alone counts as empty: LiveKit 1.13 closes it this long after its creation,
 # however busy it is, and 300 s is its default. We delete the room ourselves.
 EMPTY_TIMEOUT = 24 * 3600
@@ -75,7 +71,14 @@ _CONNECTIONS = {
 }
 
 
-class Listener(Protocol):
+_QUALITIES = {
+    Layer.WHOLE: rtc.VideoQuality.VIDEO_QUALITY_HIGH,
+    Layer.HALF: rtc.VideoQuality.VIDEO_QUALITY_MEDIUM,
+    Layer.QUARTER: rtc.VideoQuality.VIDEO_QUALITY_LOW,
+}
+
+
+class Listener(tracks.Listener, Protocol):
     """Who is told what happens in the room. Called on the event loop; must not block."""
 
     def avatar_joined(self, identity: str) -> None:
@@ -86,15 +89,6 @@ class Listener(Protocol):
 
     def avatar_left(self, identity: str, reason: str) -> None:
         """The avatar has left the room."""
-
-    def sound(self, identity: str, pcm: bytes) -> None:
-        """A piece of the avatar's sound: 10 ms s16le mono at the room's `sample_rate`."""
-
-    def seen(self, identity: str) -> None:
-        """A picture of the avatar has arrived; it may be held for its sound, or left out."""
-
-    async def picture(self, identity: str, frame: rtc.VideoFrame) -> None:
-        """A picture of the avatar: tight RGB24 at its own size."""
 
     def playback_finished(self, identity: str, report: wire.PlaybackFinished) -> None:
         """The avatar reports that it has played everything, or was interrupted."""
@@ -137,6 +131,8 @@ class AvatarRoom:
         api_secret: Its API secret.
         sample_rate: Rate in Hz at which the avatar's sound is wanted.
         listener: Who is told what happens.
+        picture_size: What is to become of the avatar's picture. Of one that is published in
+            several sizes the smallest that is enough for it is taken.
 
     Attributes:
         name: The room's name.
@@ -146,7 +142,14 @@ class AvatarRoom:
     """
 
     def __init__(
-        self, *, url: str, api_key: str, api_secret: str, sample_rate: int, listener: Listener
+        self,
+        *,
+        url: str,
+        api_key: str,
+        api_secret: str,
+        sample_rate: int,
+        listener: Listener,
+        picture_size: PictureSize = AS_PUBLISHED,
     ) -> None:
         self.name = wire.ROOM_PREFIX + uuid.uuid4().hex
         self.identity = wire.AGENT_IDENTITY
@@ -155,13 +158,14 @@ class AvatarRoom:
         self._url, self._api_key, self._api_secret = url, api_key, api_secret
         self._sample_rate = sample_rate
         self._listener = listener
+        self._picture_size = picture_size
         self._api: api.LiveKitAPI | None = None
         self._room = rtc.Room()
         self._reserving: asyncio.Task[Any] | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._invited: set[str] = set()  # identities; what anybody else does in here is ignored
         self._readers: dict[str, asyncio.Task[None]] = {}  # by track sid
-        self._sound_tracks: dict[str, rtc.Track] = {}  # by identity
+        # By the identities of who was invited; what anybody else does in here is ignored.
+        self._receptions: dict[str, tracks.Reception] = {}
         self._records: dict[str, Record] = {}  # of its sessions, by identity
         self._closing = False
         self._room.on("participant_connected", self._on_participant)
@@ -307,7 +311,9 @@ class AvatarRoom:
                 f"the room token has {len(token)} characters, Runway takes {wire.MAX_TOKEN_LENGTH}",
                 advice="Use a shorter LiveKit API key.",
             )
-        self._invited.add(identity)
+        self._receptions[identity] = tracks.Reception(
+            identity, sample_rate=self._sample_rate, listener=self._listener
+        )
         return token
 
     def _token(
@@ -382,6 +388,10 @@ class AvatarRoom:
         """Return how media gets through, such as ``"udp, host"``; None if nothing tells yet."""
         return await roomfacts.media_path(self._room)
 
+    def watched(self, identity: str) -> tracks.Watched:
+        """Return what has been seen of an avatar so far."""
+        return self._receptions[identity].watched
+
     async def tracks(self, identity: str) -> list[roomfacts.TrackFacts]:
         """Return what is known of the tracks somebody has published."""
         return await roomfacts.tracks(self._room, identity)
@@ -389,7 +399,7 @@ class AvatarRoom:
     # -- from the avatar ----------------------------------------------------------------------
 
     def _on_participant(self, participant: rtc.RemoteParticipant) -> None:
-        if participant.identity not in self._invited:
+        if participant.identity not in self._receptions:
             # Such as an agent that LiveKit sends into every room of a project.
             logger.debug(f"{self.name}: somebody else has joined")
             return
@@ -400,11 +410,11 @@ class AvatarRoom:
             self._on_published(publication, participant)
 
     def _on_active(self, participant: rtc.RemoteParticipant) -> None:
-        if participant.identity in self._invited:
+        if participant.identity in self._receptions:
             self._listener.avatar_reachable(participant.identity)
 
     def _on_participant_left(self, participant: rtc.RemoteParticipant) -> None:
-        if participant.identity in self._invited:
+        if participant.identity in self._receptions:
             self._listener.avatar_left(
                 participant.identity, _reason_name(participant.disconnect_reason)
             )
@@ -413,12 +423,15 @@ class AvatarRoom:
         self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
     ) -> None:
         """Take one track of each kind from an avatar, the newest; from others nothing."""
-        if participant.identity not in self._invited:
+        if participant.identity not in self._receptions:
             return
         for other in participant.track_publications.values():
             if other.kind == publication.kind and other.sid != publication.sid:
                 other.set_subscribed(False)
         publication.set_subscribed(True)
+        if publication.kind == rtc.TrackKind.KIND_VIDEO and publication.simulcasted:
+            native = (publication.width, publication.height)
+            publication.set_video_quality(_QUALITIES[self._picture_size.layer(native)])
 
     def _on_subscribed(
         self,
@@ -426,8 +439,7 @@ class AvatarRoom:
         publication: rtc.RemoteTrackPublication,
         participant: rtc.RemoteParticipant,
     ) -> None:
-        read = self._read_sound if track.kind == rtc.TrackKind.KIND_AUDIO else self._read_pictures
-        reader = asyncio.create_task(read(participant.identity, track))
+        reader = asyncio.create_task(self._receptions[participant.identity].read(track))
         reader.add_done_callback(self._on_reader_done)
         self._readers[publication.sid] = reader
 
@@ -444,59 +456,9 @@ class AvatarRoom:
         if reader is not None:
             reader.cancel()
 
-    async def _read_sound(self, identity: str, track: rtc.Track) -> None:
-        self._sound_tracks[identity] = track
-        stream = rtc.AudioStream(
-            track, sample_rate=self._sample_rate, num_channels=1, frame_size_ms=SOUND_FRAME_MS
-        )
-        try:
-            async for event in stream:
-                self._listener.sound(identity, bytes(event.frame.data))
-        finally:
-            if self._sound_tracks.get(identity) is track:  # not one that has followed it
-                del self._sound_tracks[identity]
-            await stream.aclose()
-
-    async def _read_pictures(self, identity: str, track: rtc.Track) -> None:
-        # RGB is made in LiveKit's own threads, not on the event loop.
-        stream = rtc.VideoStream(track, format=rtc.VideoBufferType.RGB24, capacity=PICTURES_WAITING)
-        held: asyncio.Queue[tuple[float, rtc.VideoFrame]] = asyncio.Queue()
-        showing = asyncio.create_task(self._show(identity, held))
-        showing.add_done_callback(self._on_reader_done)
-        hold = PictureHold()
-        looking = asyncio.create_task(self._look_at_buffers(identity, track, hold))
-        try:
-            async for event in stream:
-                self._listener.seen(identity)
-                while held.qsize() > PICTURES_HELD:
-                    held.get_nowait()
-                held.put_nowait((time.monotonic() + hold.seconds, event.frame))
-        finally:
-            showing.cancel()
-            looking.cancel()
-            await asyncio.gather(showing, looking, return_exceptions=True)
-            await stream.aclose()
-
-    async def _show(self, identity: str, held: asyncio.Queue[tuple[float, rtc.VideoFrame]]) -> None:
-        while True:
-            due, frame = await held.get()
-            if (early := due - time.monotonic()) > 0:
-                await asyncio.sleep(early)
-            elif held.qsize() >= PICTURES_WAITING:
-                continue  # whoever takes them is slow: the newest win
-            await self._listener.picture(identity, frame)
-
-    async def _look_at_buffers(self, identity: str, picture: rtc.Track, hold: PictureHold) -> None:
-        """Learn how far sound and picture are apart."""
-        while True:
-            await asyncio.sleep(LOOK_INTERVAL)
-            if (track := self._sound_tracks.get(identity)) is not None:
-                sound = await _jitter_buffer(track)
-                hold.look(sound, await _jitter_buffer(picture))
-
     def _is_called(self, call: rtc.RpcInvocationData, method: str) -> bool:
         """Whether somebody who was invited calls; strangers count for nothing."""
-        if call.caller_identity not in self._invited:
+        if call.caller_identity not in self._receptions:
             return False
         self.calls[method] += 1
         return True
@@ -525,14 +487,6 @@ def _reason_name(reason: rtc.DisconnectReason.ValueType | None) -> str:
     if reason is None or reason not in rtc.DisconnectReason.values():
         return "unknown"
     return rtc.DisconnectReason.Name(reason)
-
-
-async def _jitter_buffer(track: rtc.Track) -> JitterBuffer:
-    for stats in await track.get_stats():
-        if stats.WhichOneof("stats") == "inbound_rtp":
-            inbound = stats.inbound_rtp.inbound
-            return JitterBuffer(inbound.jitter_buffer_delay, inbound.jitter_buffer_emitted_count)
-    return JitterBuffer()
 
 
 async def _bounded(action: str, step: Coroutine[Any, Any, Any]) -> None:

@@ -12,6 +12,7 @@ from pipecat_runway.api import RunwayAPI
 from pipecat_runway.errors import RunwayError
 from pipecat_runway.room import AvatarRoom, Connection, Listener
 from pipecat_runway.session import AvatarSession, Usage
+from pipecat_runway.sizes import PictureSize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class AvatarOptions:
         voice_fallback: Whether another avatar comes after one that failed.
         ready_timeout: How long avatar and first picture are waited for, in s.
         picture_timeout: How long a picture may stand still while speech is owed, in s.
+        picture_size: What is to become of its pictures.
     """
 
     character: dict[str, str]
@@ -43,6 +45,7 @@ class AvatarOptions:
     voice_fallback: bool
     ready_timeout: float
     picture_timeout: float
+    picture_size: PictureSize
 
     def __repr__(self) -> str:
         return f"AvatarOptions({self.character})"
@@ -105,6 +108,7 @@ class Sessions:
             api_secret=options.livekit_api_secret,
             sample_rate=options.sample_rate,
             listener=self._listener,
+            picture_size=options.picture_size,
         )
         # A wrong address or secret shows before anything is billed, and whoever is in the room
         # first is told of the avatar at once: LiveKit tells latecomers up to 3 s later.

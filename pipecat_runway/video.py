@@ -34,7 +34,7 @@ from pipecat_runway import wire
 from pipecat_runway.api import RunwayAPI
 from pipecat_runway.avatar import Avatar
 from pipecat_runway.errors import ConfigError, RunwayError
-from pipecat_runway.media import Fit, SpeechResampler
+from pipecat_runway.media import SpeechResampler
 from pipecat_runway.pictures import STAND_IN_EVERY, Pictures, Placeholder
 from pipecat_runway.playback import Excerpt, Stage, Utterance
 from pipecat_runway.renewal import Presence
@@ -45,6 +45,7 @@ from pipecat_runway.settings import (
     RunwayVideoSettings,
     which_character,
 )
+from pipecat_runway.sizes import Fit, PictureSize
 from pipecat_runway.texts import HeardTextFrame, Texts
 
 StartOn = Literal["setup", "client_connected", "first_speech"]
@@ -193,12 +194,9 @@ class RunwayVideoService(AIService):
         self._idle_timeout = math.inf if idle_timeout is None else float(idle_timeout)
         self._picture_timeout = float(picture_timeout)
         self._start_on, self._voice_fallback = start_on, voice_fallback
+        self._picture_size = PictureSize(video_out_width, video_out_height, fit)
         self._pictures = Pictures(
-            width=video_out_width,
-            height=video_out_height,
-            framerate=video_out_framerate,
-            fit=fit,
-            placeholder=placeholder,
+            size=self._picture_size, framerate=video_out_framerate, placeholder=placeholder
         )
 
         self._avatar: Avatar | None = None
@@ -256,6 +254,7 @@ class RunwayVideoService(AIService):
                 voice_fallback=self._voice_fallback,
                 ready_timeout=self._ready_timeout,
                 picture_timeout=self._picture_timeout,
+                picture_size=self._picture_size,
             )
             self._avatar = Avatar(self._api, options, self)
         return self._avatar

@@ -28,7 +28,7 @@ from .conftest import MakeService, TurnKnobs
 RATE = 24_000
 
 
-@pytest.mark.parametrize("noise_floor", [0, 25])
+@pytest.mark.parametrize("noise_floor", [pytest.param(0, marks=pytest.mark.long), 25])
 async def test_the_bot_starts_and_stops_once_per_utterance(
     make_service: MakeService, faults: TurnKnobs, noise_floor: int
 ) -> None:

@@ -39,7 +39,9 @@ def local(runway: RunwaySimulator, monkeypatch: pytest.MonkeyPatch) -> RunwaySim
 # -- flows_receptionist.py ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("yaml", [False, True], ids=["python", "yaml"])
+@pytest.mark.parametrize(
+    "yaml", [pytest.param(False, marks=pytest.mark.long), True], ids=["python", "yaml"]
+)
 async def test_the_receptionist_hands_over_and_says_goodbye(
     local: RunwaySimulator, yaml: bool
 ) -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipecat_runway.media import Decimator, Picture, SpeechResampler, fit_picture, wanted_size
+from pipecat_runway.media import Decimator, Picture, SpeechResampler, fit_picture
+from pipecat_runway.sizes import LONGEST_SIDE, Layer, PictureSize
 
 RATES = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
 
@@ -60,10 +61,10 @@ def test_a_rate_that_changes_midway_loses_nothing() -> None:
 
 def test_the_size_follows_what_is_asked_for() -> None:
     """One side given keeps the avatar's aspect, none keeps its size."""
-    assert (1280, 720) == wanted_size((1280, 720), None, None)
-    assert (640, 360) == wanted_size((1280, 720), 640, None)
-    assert (640, 360) == wanted_size((1280, 720), None, 360)
-    assert (500, 500) == wanted_size((1280, 720), 500, 500)
+    assert (1280, 720) == PictureSize().of((1280, 720))
+    assert (640, 360) == PictureSize(640).of((1280, 720))
+    assert (640, 360) == PictureSize(height=360).of((1280, 720))
+    assert (500, 500) == PictureSize(500, 500).of((1280, 720))
 
 
 @given(*[st.integers(1, 8_192)] * 2, *[st.none() | st.integers(1, 2_160)] * 2)
@@ -71,8 +72,38 @@ def test_a_picture_of_any_form_has_a_size_that_can_be_shown(
     w: int, h: int, width: int | None, height: int | None
 ) -> None:
     """A sliver of a picture becomes neither nothing nor more than fits into memory."""
-    size = wanted_size((w, h), width, height)
-    assert all(1 <= side <= 8_192 for side in size)
+    size = PictureSize(width, height).of((w, h))
+    assert all(1 <= side <= 2 * LONGEST_SIDE for side in size)
+
+
+@pytest.mark.parametrize(
+    ("size", "layer"),
+    [
+        (PictureSize(), Layer.WHOLE),
+        (PictureSize(1280, 720), Layer.WHOLE),
+        (PictureSize(960, 540), Layer.WHOLE),
+        (PictureSize(640, 360), Layer.HALF),
+        (PictureSize(640), Layer.HALF),
+        (PictureSize(320, 320), Layer.QUARTER),
+        (PictureSize(320, 320, "cover"), Layer.HALF),
+        (PictureSize(height=100), Layer.QUARTER),
+    ],
+)
+def test_no_larger_picture_is_asked_for_than_is_needed(size: PictureSize, layer: Layer) -> None:
+    """Of one that is published at 1280x720 and in LiveKit's smaller sizes."""
+    assert layer is size.layer((1280, 720))
+
+
+@given(*[st.integers(0, 4_096)] * 2, *[st.none() | st.integers(1, 2_160)] * 2)
+def test_a_layer_is_never_too_small(w: int, h: int, width: int | None, height: int | None) -> None:
+    """Whatever form the picture has, and even if nothing is known of it."""
+    size = PictureSize(width, height)
+    side = {Layer.WHOLE: max(w, h), Layer.HALF: max(w, h) / 2, Layer.QUARTER: max(w, h) / 4}
+    if w and h:
+        wide, high = size.of((w, h))
+        assert side[size.layer((w, h))] >= min(wide / w, high / h, 1) * max(w, h)
+    else:
+        assert size.layer((w, h)) is Layer.WHOLE
 
 
 def bars(width: int, height: int) -> Picture:

@@ -13,8 +13,8 @@ NOISE = 2e6  # bytes
 
 
 async def test_sessions_one_after_another_leave_nothing_behind(make_service: MakeService) -> None:
-    """Six of them: no more tasks, threads, handles, RPC methods or speech than after the second."""
-    report = await one_after_another(lambda: speaking(make_service()), 6)
+    """Four: no more tasks, threads, handles, RPC methods or speech than after the second."""
+    report = await one_after_another(lambda: speaking(make_service()), 4)
     last = await settled(report.sizes[1])
     assert {} == Report(sizes=[report.sizes[1], last]).grown(1)
 

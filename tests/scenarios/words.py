@@ -19,6 +19,7 @@ from pipecat.frames.frames import (
     TextFrame,
     TTSAudioRawFrame,
     TTSSpeakFrame,
+    TTSStartedFrame,
     TTSTextFrame,
 )
 from pipecat.processors.aggregators.llm_context import LLMContext
@@ -230,7 +231,9 @@ async def barge_ins(
             marks = heard.marks(among=word_of)
             report.heard.append(max((word_of[mark.number] + 1 for mark in marks), default=0))
             said = [str(m["content"]) for m in context.messages[messages:] if isinstance(m, dict)]
-            words_kept = " ".join(said).split()
+            words_kept = " ".join(said).removeprefix(_stray(behind, number)).split()
+            if stray := _stray(front, number):
+                report.wrong.append(f"{number}: {stray} behind the interruption")
             report.kept.append(len(words_kept))
             if words_kept != text.split()[: len(words_kept)] or len(said) > 1:
                 report.wrong.append(f"{number}: {said}")
@@ -253,6 +256,22 @@ async def barge_ins(
         await run.end()
         report.errors = [frame.error for frame in run.errors]
     return report
+
+
+def _stray(tape: Tape, number: int) -> str:
+    """Return the text between an interruption and the speech after it.
+
+    Behind an output transport there may be a word of it: the transport passes the interruption on
+    first and drops what it holds then.
+    """
+    text, interruptions = "", 0
+    for frame in (taped.frame for taped in tape.taped):
+        interruptions += isinstance(frame, InterruptionFrame)
+        if interruptions > number or (interruptions == number and type(frame) is TTSStartedFrame):
+            break
+        if interruptions == number and type(frame) is TextFrame:
+            text += frame.text
+    return text if number else ""
 
 
 async def _until(at: float) -> None:

@@ -1,0 +1,135 @@
+"""What arrives of an avatar: its sound, and its picture, held until the sound has got as far."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from livekit import rtc
+
+from pipecat_runway.lipsync import JitterBuffer, PictureHold
+
+SOUND_FRAME_MS = 10
+PICTURES_WAITING = 2  # behind the one that is due; newest wins
+PICTURES_HELD = 12  # for their sound, at most
+LOOK_INTERVAL = 0.5  # s between looks at the jitter buffers
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What has been seen of an avatar so far.
+
+    Attributes:
+        passed: Pictures that were passed on.
+        dropped: Pictures that arrived and were not: whoever takes them was slow.
+        offset: By how much the picture is late against its sound in s, by the statistics of their
+            jitter buffers; negative if it is early. None if they do not tell yet.
+    """
+
+    passed: int = 0
+    dropped: int = 0
+    offset: float | None = None
+
+
+class Listener(Protocol):
+    """Who sees and hears it. Called on the event loop; must not block."""
+
+    def sound(self, identity: str, pcm: bytes) -> None:
+        """A piece of its sound: 10 ms s16le mono at the rate asked for."""
+
+    def seen(self, identity: str) -> None:
+        """A picture of it has arrived; it may be held for its sound, or left out."""
+
+    async def picture(self, identity: str, frame: rtc.VideoFrame) -> None:
+        """A picture of it: tight RGB24 at its own size."""
+
+
+class Reception:
+    """What arrives of one avatar.
+
+    Args:
+        identity: Whose.
+        sample_rate: Rate in Hz at which its sound is wanted.
+        listener: Who sees and hears it.
+    """
+
+    def __init__(self, identity: str, *, sample_rate: int, listener: Listener) -> None:
+        self._identity, self._sample_rate, self._listener = identity, sample_rate, listener
+        self._sound_track: rtc.Track | None = None
+        self._hold = PictureHold()
+        self._passed = self._dropped = 0
+
+    @property
+    def watched(self) -> Watched:
+        """What has been seen so far."""
+        return Watched(self._passed, self._dropped, self._hold.offset)
+
+    async def read(self, track: rtc.Track) -> None:
+        """Pass on what a track brings, until it ends."""
+        if track.kind == rtc.TrackKind.KIND_AUDIO:
+            await self._read_sound(track)
+        else:
+            await self._read_pictures(track)
+
+    async def _read_sound(self, track: rtc.Track) -> None:
+        self._sound_track = track
+        stream = rtc.AudioStream(
+            track, sample_rate=self._sample_rate, num_channels=1, frame_size_ms=SOUND_FRAME_MS
+        )
+        try:
+            async for event in stream:
+                self._listener.sound(self._identity, bytes(event.frame.data))
+        finally:
+            if self._sound_track is track:  # not one that has followed it
+                self._sound_track = None
+            await stream.aclose()
+
+    async def _read_pictures(self, track: rtc.Track) -> None:
+        # RGB is made in LiveKit's own threads, not on the event loop. What is too much is left out
+        # here, where it is counted.
+        stream = rtc.VideoStream(track, format=rtc.VideoBufferType.RGB24)
+        held: asyncio.Queue[tuple[float, rtc.VideoFrame]] = asyncio.Queue()
+        self._hold = PictureHold()
+        async with asyncio.TaskGroup() as helpers:
+            tasks = [
+                helpers.create_task(self._show(held)),
+                helpers.create_task(self._look_at_buffers(track)),
+            ]
+            try:
+                async for event in stream:
+                    self._listener.seen(self._identity)
+                    while held.qsize() > PICTURES_HELD:
+                        held.get_nowait()
+                        self._dropped += 1
+                    held.put_nowait((time.monotonic() + self._hold.seconds, event.frame))
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await stream.aclose()
+
+    async def _show(self, held: asyncio.Queue[tuple[float, rtc.VideoFrame]]) -> None:
+        while True:
+            due, frame = await held.get()
+            if (early := due - time.monotonic()) > 0:
+                await asyncio.sleep(early)
+            elif held.qsize() >= PICTURES_WAITING:
+                self._dropped += 1  # whoever takes them is slow: the newest win
+                continue
+            self._passed += 1
+            await self._listener.picture(self._identity, frame)
+
+    async def _look_at_buffers(self, picture: rtc.Track) -> None:
+        """Learn how far sound and picture are apart."""
+        while True:
+            await asyncio.sleep(LOOK_INTERVAL)
+            if (track := self._sound_track) is not None:
+                sound = await _jitter_buffer(track)
+                self._hold.look(sound, await _jitter_buffer(picture))
+
+
+async def _jitter_buffer(track: rtc.Track) -> JitterBuffer:
+    for stats in await track.get_stats():
+        if stats.WhichOneof("stats") == "inbound_rtp":
+            inbound = stats.inbound_rtp.inbound
+            return JitterBuffer(inbound.jitter_buffer_delay, inbound.jitter_buffer_emitted_count)
+    return JitterBuffer()
