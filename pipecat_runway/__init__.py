@@ -4,20 +4,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipecat_runway.settings import (
-        RunwayUpdateSettingsFrame,
+    from pipecat_runway.settings import RunwayUpdateSettingsFrame, RunwayVideoSettings
+    from pipecat_runway.telemetry import (
+        RunwayArrivalMetricsData,
+        RunwayHandOverMetricsData,
+        RunwaySpeechMetricsData,
         RunwayUsageMetricsData,
-        RunwayVideoSettings,
     )
     from pipecat_runway.video import RunwayVideoService
 
 _HOMES = {
+    "RunwayArrivalMetricsData": "telemetry",
+    "RunwayHandOverMetricsData": "telemetry",
+    "RunwaySpeechMetricsData": "telemetry",
     "RunwayUpdateSettingsFrame": "settings",
-    "RunwayUsageMetricsData": "settings",
+    "RunwayUsageMetricsData": "telemetry",
     "RunwayVideoService": "video",
     "RunwayVideoSettings": "settings",
 }
 __all__ = [
+    "RunwayArrivalMetricsData",
+    "RunwayHandOverMetricsData",
+    "RunwaySpeechMetricsData",
     "RunwayUpdateSettingsFrame",
     "RunwayUsageMetricsData",
     "RunwayVideoService",

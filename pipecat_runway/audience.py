@@ -5,6 +5,7 @@ from typing import Any, Protocol
 from livekit import rtc
 
 from pipecat_runway.errors import RunwayError
+from pipecat_runway.measures import Arrival, HandOver
 from pipecat_runway.playback import Utterance
 from pipecat_runway.session import Usage
 
@@ -41,6 +42,12 @@ class Audience(Protocol):
 
     def renewed(self, session_id: str | None) -> None:
         """The avatar goes on in this session."""
+
+    def arrived(self, arrival: Arrival) -> None:
+        """An avatar has come into the room; it need not be shown yet."""
+
+    def handed_over(self, change: HandOver) -> None:
+        """One session has followed another."""
 
     def used(self, usage: Usage) -> None:
         """So much was used since the last time."""

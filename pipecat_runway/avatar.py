@@ -27,6 +27,7 @@ from pipecat_runway.errors import (
 from pipecat_runway.face import Effect, Face, Mute, Repeat
 from pipecat_runway.faces import Faces, cancelled
 from pipecat_runway.playback import Ledger, Stage, Utterance
+from pipecat_runway.reception import Watched
 from pipecat_runway.renewal import Presence
 from pipecat_runway.sessions import AvatarOptions
 
@@ -73,6 +74,11 @@ class Avatar:
     def session_id(self) -> str | None:
         """Runway's id of the session that speaks, or is to; None before it exists."""
         return self._faces.session_id
+
+    @property
+    def watched(self) -> Watched:
+        """What has been seen so far of the face that is shown."""
+        return self._faces.shown.watched if self._faces.shown else Watched()
 
     # -- beginning and end --------------------------------------------------------------------
 

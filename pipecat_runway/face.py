@@ -15,6 +15,7 @@ from loguru import logger
 
 from pipecat_runway import hearing, wire
 from pipecat_runway.playback import Ledger, Stage, Utterance
+from pipecat_runway.reception import Watched
 from pipecat_runway.room import AvatarRoom, SpeechStream
 from pipecat_runway.session import AvatarSession
 
@@ -88,6 +89,11 @@ class Face:
     def identity(self) -> str:
         """The avatar's identity in the room."""
         return self.session.identity
+
+    @property
+    def watched(self) -> Watched:
+        """What has been seen of it so far."""
+        return self._room.watched(self.identity)
 
     # -- to the avatar ------------------------------------------------------------------------
 

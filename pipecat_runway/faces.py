@@ -26,6 +26,7 @@ from pipecat_runway.errors import (
 )
 from pipecat_runway.face import Face
 from pipecat_runway.lifecycle import State
+from pipecat_runway.measures import HandOver
 from pipecat_runway.playback import Ledger
 from pipecat_runway.renewal import Need, Presence, Standing
 from pipecat_runway.room import AvatarRoom, Connection, Listener
@@ -159,7 +160,7 @@ class Faces:
                 presence=self.presence,
                 age=now - face.session.asked_at if face else 0.0,
                 limit=renewal.limit(options.max_duration),
-                join=face.session.join if face else 0.0,
+                join=face.session.arrival.took if face else 0.0,
                 other=face is not None and self._is_other(face),
                 call_age=now - self.began_at,
                 call_limit=options.max_call_duration,
@@ -202,6 +203,7 @@ class Faces:
         return self._new_face(session)
 
     def _new_face(self, session: AvatarSession) -> Face:
+        self._audience.arrived(session.arrival)
         return Face(
             room=session.room,
             session=session,
@@ -308,6 +310,14 @@ class Faces:
         if self.current is not new:
             return  # it has failed already, and the old one goes on
         self.shown = new
+        self._audience.handed_over(
+            HandOver(
+                session_id=new.session.session_id,
+                followed=old.session.session_id,
+                asked_at=new.session.asked_at,
+                done_at=time.monotonic(),
+            )
+        )
         await old.aclose()
         self.sessions.end(old.session)
         if self._is(Presence.PRESENT):

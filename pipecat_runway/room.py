@@ -21,7 +21,7 @@ from livekit import api, rtc
 from livekit.rtc.participant import PublishDataError
 from loguru import logger
 
-from pipecat_runway import registry, roomfacts, tracks, wire
+from pipecat_runway import reception, registry, roomfacts, wire
 from pipecat_runway.errors import (
     ConfigError,
     RoomCredentialsError,
@@ -78,7 +78,7 @@ _QUALITIES = {
 }
 
 
-class Listener(tracks.Listener, Protocol):
+class Listener(reception.Listener, Protocol):
     """Who is told what happens in the room. Called on the event loop; must not block."""
 
     def avatar_joined(self, identity: str) -> None:
@@ -165,7 +165,7 @@ class AvatarRoom:
         self._connecting: asyncio.Task[None] | None = None
         self._readers: dict[str, asyncio.Task[None]] = {}  # by track sid
         # By the identities of who was invited; what anybody else does in here is ignored.
-        self._receptions: dict[str, tracks.Reception] = {}
+        self._receptions: dict[str, reception.Reception] = {}
         self._records: dict[str, Record] = {}  # of its sessions, by identity
         self._closing = False
         self._room.on("participant_connected", self._on_participant)
@@ -311,7 +311,7 @@ class AvatarRoom:
                 f"the room token has {len(token)} characters, Runway takes {wire.MAX_TOKEN_LENGTH}",
                 advice="Use a shorter LiveKit API key.",
             )
-        self._receptions[identity] = tracks.Reception(
+        self._receptions[identity] = reception.Reception(
             identity, sample_rate=self._sample_rate, listener=self._listener
         )
         return token
@@ -388,7 +388,7 @@ class AvatarRoom:
         """Return how media gets through, such as ``"udp, host"``; None if nothing tells yet."""
         return await roomfacts.media_path(self._room)
 
-    def watched(self, identity: str) -> tracks.Watched:
+    def watched(self, identity: str) -> reception.Watched:
         """Return what has been seen of an avatar so far."""
         return self._receptions[identity].watched
 

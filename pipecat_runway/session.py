@@ -29,6 +29,7 @@ from pipecat_runway.errors import (
     SessionFailedError,
 )
 from pipecat_runway.lifecycle import Event, State, step
+from pipecat_runway.measures import Arrival
 from pipecat_runway.ownership import Record
 from pipecat_runway.room import AvatarRoom
 
@@ -78,7 +79,6 @@ class AvatarSession:
         room: The room it is in.
         asked_at: When the create that counts was sent, in s of `time.monotonic()`: it is billed
             from then on.
-        join: What passed from then to the first picture, in s.
         queued: Set once Runway says that there is no free slot yet.
     """
 
@@ -96,7 +96,9 @@ class AvatarSession:
         self.session_id: str | None = None
         self.identity = identity
         self.character = avatar
-        self.asked_at = self.join = 0.0
+        self.asked_at = 0.0
+        self._created_at: float | None = None
+        self._joined_at = self._pictured_at = 0.0
         self.queued = asyncio.Event()
         self._api, self.room = api, room
         self._livekit_url = livekit_url
@@ -119,10 +121,22 @@ class AvatarSession:
         """Where the session is."""
         return self._state
 
+    @property
+    def arrival(self) -> Arrival:
+        """How its avatar came; of one whose first picture was seen."""
+        return Arrival(
+            session_id=self.session_id,
+            asked_at=self.asked_at,
+            created_at=self._created_at,
+            joined_at=self._joined_at,
+            pictured_at=self._pictured_at,
+        )
+
     # -- what the room tells ------------------------------------------------------------------
 
     def joined(self) -> None:
         """Note that the avatar has entered the room."""
+        self._joined_at = self._joined_at or time.monotonic()
         self._joined.set()
         self._left.clear()
 
@@ -135,7 +149,7 @@ class AvatarSession:
         if self._state in (State.JOINING, State.LOST) and self._ending is None:
             self._state = step(self._state, Event.PICTURE)
             if not self._pictured.is_set():
-                self.join = time.monotonic() - self.asked_at
+                self._pictured_at = time.monotonic()
                 self._pictured.set()
 
     def left(self) -> None:
@@ -251,7 +265,7 @@ class AvatarSession:
                 self._state = step(self._state, Event.CREATED if failed else Event.REFUSED)
                 raise
         self._state = step(self._state, Event.CREATED)
-        self._billed_from = self.asked_at
+        self._created_at, self._billed_from = time.monotonic(), self.asked_at
         logger.info(f"Runway session {self.session_id} created, the avatar is awaited")
         record = replace(record, session_id=self.session_id)
         await self._entry.write(record)

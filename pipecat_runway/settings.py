@@ -1,10 +1,9 @@
-"""What of a face may change while the pipeline runs, and what of it is counted."""
+"""What of a face may change while the pipeline runs."""
 
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from pipecat.frames.frames import ServiceUpdateSettingsFrame
-from pipecat.metrics.metrics import MetricsData
 from pipecat.services.settings import ServiceSettings
 from pipecat.utils.types import NOT_GIVEN, NotGiven, is_given
 
@@ -68,18 +67,6 @@ class RunwayUpdateSettingsFrame(ServiceUpdateSettingsFrame[RunwayVideoSettings])
 
         RunwayUpdateSettingsFrame(delta=RunwayVideoService.Settings(preset_id="tennis-coach"))
     """
-
-
-class RunwayUsageMetricsData(MetricsData):
-    """What Runway bills for, since the last such data.
-
-    Parameters:
-        creates: Sessions created.
-        seconds: For which sessions were open, in s, by this machine's clock.
-    """
-
-    creates: int
-    seconds: float
 
 
 def which_character(what: str) -> ConfigError:

@@ -15,7 +15,6 @@ from pipecat.frames.frames import (
     EndFrame,
     Frame,
     InterruptionFrame,
-    MetricsFrame,
     ServiceUpdateSettingsFrame,
     StartFrame,
     SystemFrame,
@@ -34,18 +33,17 @@ from pipecat_runway import wire
 from pipecat_runway.api import RunwayAPI
 from pipecat_runway.avatar import Avatar
 from pipecat_runway.errors import ConfigError, RunwayError
+from pipecat_runway.measures import Arrival, HandOver
 from pipecat_runway.media import SpeechResampler
 from pipecat_runway.pictures import STAND_IN_EVERY, Pictures, Placeholder
 from pipecat_runway.playback import Excerpt, Stage, Utterance
+from pipecat_runway.reception import Watched
 from pipecat_runway.renewal import Presence
 from pipecat_runway.session import Usage
 from pipecat_runway.sessions import AvatarOptions
-from pipecat_runway.settings import (
-    RunwayUsageMetricsData,
-    RunwayVideoSettings,
-    which_character,
-)
+from pipecat_runway.settings import RunwayVideoSettings, which_character
 from pipecat_runway.sizes import Fit, PictureSize
+from pipecat_runway.telemetry import Telemetry
 from pipecat_runway.texts import HeardTextFrame, Texts
 
 StartOn = Literal["setup", "client_connected", "first_speech"]
@@ -207,6 +205,7 @@ class RunwayVideoService(AIService):
         self._cut_texts: list[HeardTextFrame] = []  # due ahead of an interruption
         self._voice_until = 0.0  # until then speech that was passed on is being heard
         self._out = FrameQueue(lambda item: item if isinstance(item, Frame) else None)
+        self._telemetry = Telemetry(self, self._out.put_nowait)
         self._tasks: list[asyncio.Task[None]] = []
         self._register_event_handler("on_avatar_connected")
         self._register_event_handler("on_avatar_disconnected")
@@ -217,6 +216,10 @@ class RunwayVideoService(AIService):
     def session_id(self) -> str | None:
         """Runway's id of the current session; None before it exists."""
         return self._avatar.session_id if self._avatar else None
+
+    @property
+    def _watched(self) -> Watched:
+        return self._avatar.watched if self._avatar else Watched()
 
     def can_generate_metrics(self) -> bool:
         """Return True: TTFB from the first sample sent to the first sound, and Runway's usage."""
@@ -433,6 +436,8 @@ class RunwayVideoService(AIService):
         if self._avatar is not None:
             self._cut_texts = self._texts.interrupt(self._avatar.ledger)
             self.release(self._avatar.interrupt())
+            surviving = [utterance.context_id for utterance in self._avatar.ledger]
+            self._telemetry.interrupted(self._avatar.watched, surviving)
 
     async def _update(self, frame: ServiceUpdateSettingsFrame[Any]) -> bool:
         """Apply an update that is meant for this service; return whether it was."""
@@ -485,6 +490,7 @@ class RunwayVideoService(AIService):
             frame.pts = None  # it has waited for its sound, and now only follows it
             if isinstance(frame, TTSStoppedFrame):
                 self._texts.forget(frame.context_id)
+                self._telemetry.said(frame.context_id, self._watched, interrupted=False)
             if isinstance(frame, TTSAudioRawFrame) and self._avatar is not None:
                 self._voice(self._avatar, frame)
             else:
@@ -498,12 +504,14 @@ class RunwayVideoService(AIService):
         if utterance is not utterance.whole:
             return
         began = time.time()
+        self._telemetry.sent(utterance.context_id, self.session_id, self._watched)
         self._out.put_nowait(lambda: self.start_ttfb_metrics(start_time=began))
 
     def heard(self, utterance: Utterance) -> None:  # noqa: D102
         if utterance is not utterance.whole:
             return
         ended = time.time()
+        self._telemetry.heard(utterance.context_id)
         self._out.put_nowait(lambda: self.stop_ttfb_metrics(end_time=ended))
 
     def sound(self, utterance: Utterance, pcm: bytes) -> None:  # noqa: D102
@@ -529,15 +537,14 @@ class RunwayVideoService(AIService):
     def renewed(self, session_id: str | None) -> None:  # noqa: D102
         self._tell(lambda: self._call_event_handler("on_avatar_renewed", session_id))
 
+    def arrived(self, arrival: Arrival) -> None:  # noqa: D102
+        self._telemetry.arrived(arrival)
+
+    def handed_over(self, change: HandOver) -> None:  # noqa: D102
+        self._telemetry.handed_over(change)
+
     def used(self, usage: Usage) -> None:  # noqa: D102
-        if self.usage_metrics_enabled:
-            data = RunwayUsageMetricsData(
-                processor=self.name,
-                model=wire.MODEL,
-                creates=usage.creates,
-                seconds=usage.seconds,
-            )
-            self._out.put_nowait(MetricsFrame(data=[data]))
+        self._telemetry.used(usage)
 
     def failed(self, error: RunwayError) -> None:  # noqa: D102
         self._tell(lambda: self._report(error))

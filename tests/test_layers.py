@@ -13,12 +13,12 @@ PACKAGE = Path(pipecat_runway.__file__).parent
 STOREYS = [
     [  # pure
         *("wire", "errors", "retries", "refusals", "lifecycle", "renewal", "addresses"),
-        *("sizes", "lipsync", "playback", "handover", "ownership"),
+        *("sizes", "measures", "lipsync", "playback", "handover", "ownership"),
     ],
     ["matching", "pauses", "words", "hearing"],  # pure but for numpy
-    ["api", "registry", "guard", "roomfacts", "tracks", "room", "media"],  # adapters
+    ["api", "registry", "guard", "roomfacts", "reception", "room", "media"],  # adapters
     ["ending", "session", "sessions", "audience", "face", "faces", "avatar"],  # owners
-    ["settings", "pictures", "texts", "video"],  # Pipecat faces
+    ["settings", "pictures", "texts", "telemetry", "video"],  # Pipecat faces
     ["flows"],  # Pipecat Flows' view of a face
     ["__init__"],
 ]
@@ -28,8 +28,18 @@ PURE = set(STOREYS[0])
 SDKS = {  # each third-party SDK has its one door
     "runwayml": {"api", "video"},  # video: the type of its `client` argument
     # The picture and sound types they hand on.
-    "livekit": {"room", "roomfacts", "tracks", "media", "pictures", "video", "audience", "avatar"},
-    "pipecat": {"settings", "pictures", "texts", "video", "flows"},
+    "livekit": {
+        "room",
+        "roomfacts",
+        "reception",
+        "media",
+        "pictures",
+        "video",
+        "audience",
+        "avatar",
+    },
+    "pipecat": {"settings", "pictures", "texts", "telemetry", "video", "flows"},
+    "opentelemetry": {"telemetry"},
     "httpx": {"api"},
     "aiohttp": {"room"},
     "PIL": {"media"},

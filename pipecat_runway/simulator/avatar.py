@@ -178,7 +178,7 @@ class Avatar:
             track = rtc.LocalVideoTrack.create_video_track("avatar_video", self._video)
             options = rtc.TrackPublishOptions(
                 source=rtc.TrackSource.SOURCE_CAMERA,
-                simulcast=False,
+                simulcast=self._faults.simulcast,
                 video_codec=rtc.VideoCodec.VP8,
             )
             options.video_encoding.max_framerate = self._faults.fps

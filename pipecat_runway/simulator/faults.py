@@ -160,6 +160,7 @@ class Faults:
         width: Picture width in pixels.
         height: Picture height in pixels.
         fps: Pictures a second.
+        simulcast: Whether the picture is published in several sizes.
         sender_required: Only audio from `agentIdentity` is taken; False takes the first agent's.
         obey_end_call: Whether the ``END_CALL`` message ends the session.
         obey_empty_room: Whether the worker leaves when the agent has left the room.
@@ -234,6 +235,7 @@ class Faults:
     width: int = 1280
     height: int = 720
     fps: float = 24.0
+    simulcast: bool = False
     sender_required: bool = True
     obey_end_call: bool = True
     obey_empty_room: bool = True

@@ -24,11 +24,13 @@ class Watched:
         dropped: Pictures that arrived and were not: whoever takes them was slow.
         offset: By how much the picture is late against its sound in s, by the statistics of their
             jitter buffers; negative if it is early. None if they do not tell yet.
+        size: Width and height in pixels in which the last picture arrived; None before the first.
     """
 
     passed: int = 0
     dropped: int = 0
     offset: float | None = None
+    size: tuple[int, int] | None = None
 
 
 class Listener(Protocol):
@@ -58,11 +60,12 @@ class Reception:
         self._sound_track: rtc.Track | None = None
         self._hold = PictureHold()
         self._passed = self._dropped = 0
+        self._size: tuple[int, int] | None = None
 
     @property
     def watched(self) -> Watched:
         """What has been seen so far."""
-        return Watched(self._passed, self._dropped, self._hold.offset)
+        return Watched(self._passed, self._dropped, self._hold.offset, self._size)
 
     async def read(self, track: rtc.Track) -> None:
         """Pass on what a track brings, until it ends."""
@@ -116,6 +119,7 @@ class Reception:
                 self._dropped += 1  # whoever takes them is slow: the newest win
                 continue
             self._passed += 1
+            self._size = (frame.width, frame.height)
             await self._listener.picture(self._identity, frame)
 
     async def _look_at_buffers(self, picture: rtc.Track) -> None:
