@@ -29,13 +29,9 @@ from pipecat_runway.errors import (
     RoomUnreachableError,
 )
 from pipecat_runway.guard import Guard
-from pipecat_runway.lipsync import JitterBuffer, PictureHold
 from pipecat_runway.ownership import Record, room_metadata
+from pipecat_runway.tracks import TrackListener, Tracks
 
-SOUND_FRAME_MS = 10
-PICTURES_WAITING = 2  # newest wins
-PICTURES_HELD = 12  # for their sound, at most
-LOOK_INTERVAL = 0.5  # s between looks at the jitter buffers
 # s. A room of agents alone counts as empty: LiveKit 1.13 closes it this long after its creation,
 # however busy it is, and 300 s is its default. We delete the room ourselves.
 EMPTY_TIMEOUT = 24 * 3600
@@ -75,7 +71,7 @@ _CONNECTIONS = {
 }
 
 
-class Listener(Protocol):
+class Listener(TrackListener, Protocol):
     """Who is told what happens in the room. Called on the event loop; must not block."""
 
     def avatar_joined(self, identity: str) -> None:
@@ -87,20 +83,8 @@ class Listener(Protocol):
     def avatar_left(self, identity: str, reason: str) -> None:
         """The avatar has left the room."""
 
-    def sound(self, identity: str, pcm: bytes) -> None:
-        """A piece of the avatar's sound: 10 ms s16le mono at the room's `sample_rate`."""
-
-    def seen(self, identity: str) -> None:
-        """A picture of the avatar has arrived; it may be held for its sound, or left out."""
-
-    async def picture(self, identity: str, frame: rtc.VideoFrame) -> None:
-        """A picture of the avatar: tight RGB24 at its own size."""
-
     def playback_finished(self, identity: str, report: wire.PlaybackFinished) -> None:
         """The avatar reports that it has played everything, or was interrupted."""
-
-    def room_lost(self, reason: str) -> None:
-        """The connection to the room has ended, and not by us."""
 
 
 class SpeechStream:
@@ -153,23 +137,24 @@ class AvatarRoom:
         self.calls: Counter[str] = Counter()
         self.guard = Guard(self.close)
         self._url, self._api_key, self._api_secret = url, api_key, api_secret
-        self._sample_rate = sample_rate
         self._listener = listener
         self._api: api.LiveKitAPI | None = None
         self._room = rtc.Room()
         self._reserving: asyncio.Task[Any] | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._invited: set[str] = set()  # identities; what anybody else does in here is ignored
-        self._readers: dict[str, asyncio.Task[None]] = {}  # by track sid
-        self._sound_tracks: dict[str, rtc.Track] = {}  # by identity
         self._records: dict[str, Record] = {}  # of its sessions, by identity
         self._closing = False
+        self._tracks = Tracks(
+            self._room,
+            sample_rate=sample_rate,
+            wanted=lambda identity: identity in self._invited,
+            listener=listener,
+            name=self.name,
+        )
         self._room.on("participant_connected", self._on_participant)
         self._room.on("participant_active", self._on_active)
         self._room.on("participant_disconnected", self._on_participant_left)
-        self._room.on("track_published", self._on_published)
-        self._room.on("track_subscribed", self._on_subscribed)
-        self._room.on("track_unsubscribed", self._on_unsubscribed)
         self._room.on("disconnected", self._on_disconnected)
 
     @property
@@ -244,10 +229,7 @@ class AvatarRoom:
         """Leave the room and delete it. Safe in any state, and more than once."""
         global _closed_at
         self._closing = True
-        for reader in list(self._readers.values()):
-            reader.cancel()
-        await asyncio.gather(*self._readers.values(), return_exceptions=True)
-        self._readers.clear()
+        await self._tracks.aclose()
         for opening in (self._reserving, self._connecting):
             if opening is not None:
                 await asyncio.wait({opening}, timeout=CLOSE_TIMEOUT)
@@ -396,8 +378,7 @@ class AvatarRoom:
         self._listener.avatar_joined(participant.identity)
         if participant.state == rtc.ParticipantState.PARTICIPANT_STATE_ACTIVE:
             self._on_active(participant)
-        for publication in participant.track_publications.values():
-            self._on_published(publication, participant)
+        self._tracks.take(participant)
 
     def _on_active(self, participant: rtc.RemoteParticipant) -> None:
         if participant.identity in self._invited:
@@ -408,91 +389,6 @@ class AvatarRoom:
             self._listener.avatar_left(
                 participant.identity, _reason_name(participant.disconnect_reason)
             )
-
-    def _on_published(
-        self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
-    ) -> None:
-        """Take one track of each kind from an avatar, the newest; from others nothing."""
-        if participant.identity not in self._invited:
-            return
-        for other in participant.track_publications.values():
-            if other.kind == publication.kind and other.sid != publication.sid:
-                other.set_subscribed(False)
-        publication.set_subscribed(True)
-
-    def _on_subscribed(
-        self,
-        track: rtc.Track,
-        publication: rtc.RemoteTrackPublication,
-        participant: rtc.RemoteParticipant,
-    ) -> None:
-        read = self._read_sound if track.kind == rtc.TrackKind.KIND_AUDIO else self._read_pictures
-        reader = asyncio.create_task(read(participant.identity, track))
-        reader.add_done_callback(self._on_reader_done)
-        self._readers[publication.sid] = reader
-
-    def _on_reader_done(self, reader: asyncio.Task[None]) -> None:
-        """Tell of a mistake of ours, instead of going deaf or blind."""
-        if not reader.cancelled() and (e := reader.exception()) is not None:
-            logger.opt(exception=e).debug(f"{self.name}: a track can no longer be read")
-            self._listener.room_lost(f"internal error, {type(e).__name__}")
-
-    def _on_unsubscribed(
-        self, _: rtc.Track, publication: rtc.RemoteTrackPublication, __: rtc.RemoteParticipant
-    ) -> None:
-        reader = self._readers.pop(publication.sid, None)
-        if reader is not None:
-            reader.cancel()
-
-    async def _read_sound(self, identity: str, track: rtc.Track) -> None:
-        self._sound_tracks[identity] = track
-        stream = rtc.AudioStream(
-            track, sample_rate=self._sample_rate, num_channels=1, frame_size_ms=SOUND_FRAME_MS
-        )
-        try:
-            async for event in stream:
-                self._listener.sound(identity, bytes(event.frame.data))
-        finally:
-            if self._sound_tracks.get(identity) is track:  # not one that has followed it
-                del self._sound_tracks[identity]
-            await stream.aclose()
-
-    async def _read_pictures(self, identity: str, track: rtc.Track) -> None:
-        # RGB is made in LiveKit's own threads, not on the event loop.
-        stream = rtc.VideoStream(track, format=rtc.VideoBufferType.RGB24, capacity=PICTURES_WAITING)
-        held: asyncio.Queue[tuple[float, rtc.VideoFrame]] = asyncio.Queue()
-        showing = asyncio.create_task(self._show(identity, held))
-        showing.add_done_callback(self._on_reader_done)
-        hold = PictureHold()
-        looking = asyncio.create_task(self._look_at_buffers(identity, track, hold))
-        try:
-            async for event in stream:
-                self._listener.seen(identity)
-                while held.qsize() > PICTURES_HELD:
-                    held.get_nowait()
-                held.put_nowait((time.monotonic() + hold.seconds, event.frame))
-        finally:
-            showing.cancel()
-            looking.cancel()
-            await asyncio.gather(showing, looking, return_exceptions=True)
-            await stream.aclose()
-
-    async def _show(self, identity: str, held: asyncio.Queue[tuple[float, rtc.VideoFrame]]) -> None:
-        while True:
-            due, frame = await held.get()
-            if (early := due - time.monotonic()) > 0:
-                await asyncio.sleep(early)
-            elif held.qsize() >= PICTURES_WAITING:
-                continue  # whoever takes them is slow: the newest win
-            await self._listener.picture(identity, frame)
-
-    async def _look_at_buffers(self, identity: str, picture: rtc.Track, hold: PictureHold) -> None:
-        """Learn how far sound and picture are apart."""
-        while True:
-            await asyncio.sleep(LOOK_INTERVAL)
-            if (track := self._sound_tracks.get(identity)) is not None:
-                sound = await _jitter_buffer(track)
-                hold.look(sound, await _jitter_buffer(picture))
 
     def _is_called(self, call: rtc.RpcInvocationData, method: str) -> bool:
         """Whether somebody who was invited calls; strangers count for nothing."""
@@ -525,14 +421,6 @@ def _reason_name(reason: rtc.DisconnectReason.ValueType | None) -> str:
     if reason is None or reason not in rtc.DisconnectReason.values():
         return "unknown"
     return rtc.DisconnectReason.Name(reason)
-
-
-async def _jitter_buffer(track: rtc.Track) -> JitterBuffer:
-    for stats in await track.get_stats():
-        if stats.WhichOneof("stats") == "inbound_rtp":
-            inbound = stats.inbound_rtp.inbound
-            return JitterBuffer(inbound.jitter_buffer_delay, inbound.jitter_buffer_emitted_count)
-    return JitterBuffer()
 
 
 async def _bounded(action: str, step: Coroutine[Any, Any, Any]) -> None:

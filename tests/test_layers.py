@@ -16,8 +16,8 @@ STOREYS = [
         *("lipsync", "playback", "handover", "ownership"),
     ],
     ["matching", "pauses", "words", "hearing"],  # pure but for numpy
-    ["api", "registry", "guard", "roomfacts", "room", "media"],  # adapters
-    ["ending", "session", "sessions", "audience", "face", "faces", "avatar"],  # owners
+    ["api", "registry", "guard", "roomfacts", "tracks", "room", "media"],  # adapters
+    ["ending", "billed", "session", "sessions", "audience", "face", "faces", "avatar"],  # owners
     ["settings", "pictures", "texts", "video"],  # Pipecat faces
     ["flows"],  # Pipecat Flows' view of a face
     ["__init__"],
@@ -28,7 +28,7 @@ PURE = set(STOREYS[0])
 SDKS = {  # each third-party SDK has its one door
     "runwayml": {"api", "video"},  # video: the type of its `client` argument
     # The picture and sound types they hand on.
-    "livekit": {"room", "roomfacts", "media", "pictures", "video", "audience", "avatar"},
+    "livekit": {"room", "roomfacts", "tracks", "media", "pictures", "video", "audience", "avatar"},
     "pipecat": {"settings", "pictures", "texts", "video", "flows"},
     "httpx": {"api"},
     "aiohttp": {"room"},
