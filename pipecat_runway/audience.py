@@ -4,10 +4,10 @@ from typing import Any, Protocol
 
 from livekit import rtc
 
+from pipecat_runway.billed import Usage
 from pipecat_runway.errors import RunwayError
 from pipecat_runway.measures import Arrival, HandOver
 from pipecat_runway.playback import Utterance
-from pipecat_runway.session import Usage
 
 
 class Audience(Protocol):

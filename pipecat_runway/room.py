@@ -21,7 +21,7 @@ from livekit import api, rtc
 from livekit.rtc.participant import PublishDataError
 from loguru import logger
 
-from pipecat_runway import reception, registry, roomfacts, wire
+from pipecat_runway import registry, roomfacts, wire
 from pipecat_runway.errors import (
     ConfigError,
     RoomCredentialsError,
@@ -30,7 +30,9 @@ from pipecat_runway.errors import (
 )
 from pipecat_runway.guard import Guard
 from pipecat_runway.ownership import Record, room_metadata
-from pipecat_runway.sizes import AS_PUBLISHED, Layer, PictureSize
+from pipecat_runway.reception import Watched
+from pipecat_runway.sizes import AS_PUBLISHED, PictureSize
+from pipecat_runway.tracks import TrackListener, Tracks
 
 # s. A room of agents alone counts as empty: LiveKit 1.13 closes it this long after its creation,
 # however busy it is, and 300 s is its default. We delete the room ourselves.
@@ -71,14 +73,7 @@ _CONNECTIONS = {
 }
 
 
-_QUALITIES = {
-    Layer.WHOLE: rtc.VideoQuality.VIDEO_QUALITY_HIGH,
-    Layer.HALF: rtc.VideoQuality.VIDEO_QUALITY_MEDIUM,
-    Layer.QUARTER: rtc.VideoQuality.VIDEO_QUALITY_LOW,
-}
-
-
-class Listener(reception.Listener, Protocol):
+class Listener(TrackListener, Protocol):
     """Who is told what happens in the room. Called on the event loop; must not block."""
 
     def avatar_joined(self, identity: str) -> None:
@@ -92,9 +87,6 @@ class Listener(reception.Listener, Protocol):
 
     def playback_finished(self, identity: str, report: wire.PlaybackFinished) -> None:
         """The avatar reports that it has played everything, or was interrupted."""
-
-    def room_lost(self, reason: str) -> None:
-        """The connection to the room has ended, and not by us."""
 
 
 class SpeechStream:
@@ -131,8 +123,7 @@ class AvatarRoom:
         api_secret: Its API secret.
         sample_rate: Rate in Hz at which the avatar's sound is wanted.
         listener: Who is told what happens.
-        picture_size: What is to become of the avatar's picture. Of one that is published in
-            several sizes the smallest that is enough for it is taken.
+        picture_size: What is to become of the avatar's picture.
 
     Attributes:
         name: The room's name.
@@ -156,24 +147,25 @@ class AvatarRoom:
         self.calls: Counter[str] = Counter()
         self.guard = Guard(self.close)
         self._url, self._api_key, self._api_secret = url, api_key, api_secret
-        self._sample_rate = sample_rate
         self._listener = listener
-        self._picture_size = picture_size
         self._api: api.LiveKitAPI | None = None
         self._room = rtc.Room()
         self._reserving: asyncio.Task[Any] | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._readers: dict[str, asyncio.Task[None]] = {}  # by track sid
-        # By the identities of who was invited; what anybody else does in here is ignored.
-        self._receptions: dict[str, reception.Reception] = {}
+        self._invited: set[str] = set()  # identities; what anybody else does in here is ignored
         self._records: dict[str, Record] = {}  # of its sessions, by identity
         self._closing = False
+        self._tracks = Tracks(
+            self._room,
+            sample_rate=sample_rate,
+            picture_size=picture_size,
+            wanted=lambda identity: identity in self._invited,
+            listener=listener,
+            name=self.name,
+        )
         self._room.on("participant_connected", self._on_participant)
         self._room.on("participant_active", self._on_active)
         self._room.on("participant_disconnected", self._on_participant_left)
-        self._room.on("track_published", self._on_published)
-        self._room.on("track_subscribed", self._on_subscribed)
-        self._room.on("track_unsubscribed", self._on_unsubscribed)
         self._room.on("disconnected", self._on_disconnected)
 
     @property
@@ -248,10 +240,7 @@ class AvatarRoom:
         """Leave the room and delete it. Safe in any state, and more than once."""
         global _closed_at
         self._closing = True
-        for reader in list(self._readers.values()):
-            reader.cancel()
-        await asyncio.gather(*self._readers.values(), return_exceptions=True)
-        self._readers.clear()
+        await self._tracks.aclose()
         for opening in (self._reserving, self._connecting):
             if opening is not None:
                 await asyncio.wait({opening}, timeout=CLOSE_TIMEOUT)
@@ -311,9 +300,7 @@ class AvatarRoom:
                 f"the room token has {len(token)} characters, Runway takes {wire.MAX_TOKEN_LENGTH}",
                 advice="Use a shorter LiveKit API key.",
             )
-        self._receptions[identity] = reception.Reception(
-            identity, sample_rate=self._sample_rate, listener=self._listener
-        )
+        self._invited.add(identity)
         return token
 
     def _token(
@@ -388,9 +375,9 @@ class AvatarRoom:
         """Return how media gets through, such as ``"udp, host"``; None if nothing tells yet."""
         return await roomfacts.media_path(self._room)
 
-    def watched(self, identity: str) -> reception.Watched:
+    def watched(self, identity: str) -> Watched:
         """Return what has been seen of an avatar so far."""
-        return self._receptions[identity].watched
+        return self._tracks.watched(identity)
 
     async def tracks(self, identity: str) -> list[roomfacts.TrackFacts]:
         """Return what is known of the tracks somebody has published."""
@@ -399,66 +386,28 @@ class AvatarRoom:
     # -- from the avatar ----------------------------------------------------------------------
 
     def _on_participant(self, participant: rtc.RemoteParticipant) -> None:
-        if participant.identity not in self._receptions:
+        if participant.identity not in self._invited:
             # Such as an agent that LiveKit sends into every room of a project.
             logger.debug(f"{self.name}: somebody else has joined")
             return
         self._listener.avatar_joined(participant.identity)
         if participant.state == rtc.ParticipantState.PARTICIPANT_STATE_ACTIVE:
             self._on_active(participant)
-        for publication in participant.track_publications.values():
-            self._on_published(publication, participant)
+        self._tracks.take(participant)
 
     def _on_active(self, participant: rtc.RemoteParticipant) -> None:
-        if participant.identity in self._receptions:
+        if participant.identity in self._invited:
             self._listener.avatar_reachable(participant.identity)
 
     def _on_participant_left(self, participant: rtc.RemoteParticipant) -> None:
-        if participant.identity in self._receptions:
+        if participant.identity in self._invited:
             self._listener.avatar_left(
                 participant.identity, _reason_name(participant.disconnect_reason)
             )
 
-    def _on_published(
-        self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
-    ) -> None:
-        """Take one track of each kind from an avatar, the newest; from others nothing."""
-        if participant.identity not in self._receptions:
-            return
-        for other in participant.track_publications.values():
-            if other.kind == publication.kind and other.sid != publication.sid:
-                other.set_subscribed(False)
-        publication.set_subscribed(True)
-        if publication.kind == rtc.TrackKind.KIND_VIDEO and publication.simulcasted:
-            native = (publication.width, publication.height)
-            publication.set_video_quality(_QUALITIES[self._picture_size.layer(native)])
-
-    def _on_subscribed(
-        self,
-        track: rtc.Track,
-        publication: rtc.RemoteTrackPublication,
-        participant: rtc.RemoteParticipant,
-    ) -> None:
-        reader = asyncio.create_task(self._receptions[participant.identity].read(track))
-        reader.add_done_callback(self._on_reader_done)
-        self._readers[publication.sid] = reader
-
-    def _on_reader_done(self, reader: asyncio.Task[None]) -> None:
-        """Tell of a mistake of ours, instead of going deaf or blind."""
-        if not reader.cancelled() and (e := reader.exception()) is not None:
-            logger.opt(exception=e).debug(f"{self.name}: a track can no longer be read")
-            self._listener.room_lost(f"internal error, {type(e).__name__}")
-
-    def _on_unsubscribed(
-        self, _: rtc.Track, publication: rtc.RemoteTrackPublication, __: rtc.RemoteParticipant
-    ) -> None:
-        reader = self._readers.pop(publication.sid, None)
-        if reader is not None:
-            reader.cancel()
-
     def _is_called(self, call: rtc.RpcInvocationData, method: str) -> bool:
         """Whether somebody who was invited calls; strangers count for nothing."""
-        if call.caller_identity not in self._receptions:
+        if call.caller_identity not in self._invited:
             return False
         self.calls[method] += 1
         return True

@@ -9,9 +9,10 @@ from typing import Any
 from pipecat_runway import renewal, wire
 from pipecat_runway.addresses import check_room_address
 from pipecat_runway.api import RunwayAPI
+from pipecat_runway.billed import Usage
 from pipecat_runway.errors import RunwayError
 from pipecat_runway.room import AvatarRoom, Connection, Listener
-from pipecat_runway.session import AvatarSession, Usage
+from pipecat_runway.session import AvatarSession
 from pipecat_runway.sizes import PictureSize
 
 

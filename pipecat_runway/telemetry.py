@@ -15,9 +15,9 @@ from pipecat.metrics.metrics import MetricsData
 from pipecat.services.ai_service import AIService
 
 from pipecat_runway import wire
+from pipecat_runway.billed import Usage
 from pipecat_runway.measures import Arrival, HandOver
-from pipecat_runway.session import Usage
-from pipecat_runway.tracks import Watched
+from pipecat_runway.reception import Watched
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

@@ -32,6 +32,7 @@ from runwayml import AsyncRunwayML
 from pipecat_runway import wire
 from pipecat_runway.api import RunwayAPI
 from pipecat_runway.avatar import Avatar
+from pipecat_runway.billed import Usage
 from pipecat_runway.errors import ConfigError, RunwayError
 from pipecat_runway.measures import Arrival, HandOver
 from pipecat_runway.media import SpeechResampler
@@ -39,7 +40,6 @@ from pipecat_runway.pictures import STAND_IN_EVERY, Pictures, Placeholder
 from pipecat_runway.playback import Excerpt, Stage, Utterance
 from pipecat_runway.reception import Watched
 from pipecat_runway.renewal import Presence
-from pipecat_runway.session import Usage
 from pipecat_runway.sessions import AvatarOptions
 from pipecat_runway.settings import RunwayVideoSettings, which_character
 from pipecat_runway.sizes import Fit, PictureSize

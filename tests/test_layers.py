@@ -16,8 +16,8 @@ STOREYS = [
         *("sizes", "measures", "lipsync", "playback", "handover", "ownership"),
     ],
     ["matching", "pauses", "words", "hearing"],  # pure but for numpy
-    ["api", "registry", "guard", "roomfacts", "reception", "room", "media"],  # adapters
-    ["ending", "session", "sessions", "audience", "face", "faces", "avatar"],  # owners
+    ["api", "registry", "guard", "roomfacts", "reception", "tracks", "room", "media"],  # adapters
+    ["ending", "billed", "session", "sessions", "audience", "face", "faces", "avatar"],  # owners
     ["settings", "pictures", "texts", "telemetry", "video"],  # Pipecat faces
     ["flows"],  # Pipecat Flows' view of a face
     ["__init__"],
@@ -29,14 +29,8 @@ SDKS = {  # each third-party SDK has its one door
     "runwayml": {"api", "video"},  # video: the type of its `client` argument
     # The picture and sound types they hand on.
     "livekit": {
-        "room",
-        "roomfacts",
-        "reception",
-        "media",
-        "pictures",
-        "video",
-        "audience",
-        "avatar",
+        *("room", "roomfacts", "tracks", "reception", "media"),
+        *("audience", "avatar", "pictures", "video"),
     },
     "pipecat": {"settings", "pictures", "texts", "telemetry", "video", "flows"},
     "opentelemetry": {"telemetry"},
