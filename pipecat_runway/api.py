@@ -223,30 +223,22 @@ class RunwayAPI:
             return _session_id(await self._client.realtime_sessions.create(**body))
 
     async def session_status(self, session_id: str) -> SessionStatus:
-        """Return a session's status.
+        """Return a session's status. Asks once: whoever follows a session looks again.
 
         Raises:
-            APIError: Runway refused, or could not be reached, several times.
+            APIError: Runway refused, or could not be reached.
         """
-
-        async def read() -> SessionStatus:
-            async with self._asking("read the session", session_id):
-                return _status(await self._client.realtime_sessions.retrieve(session_id))
-
-        return await _repeated(read)
+        async with self._asking("read the session", session_id):
+            return _status(await self._client.realtime_sessions.retrieve(session_id))
 
     async def delete_session(self, session_id: str) -> None:
-        """Cancel a session.
+        """Cancel a session. Asks once, see :func:`pipecat_runway.ending.cancel_session`.
 
         Raises:
-            APIError: Runway refused, or could not be reached, several times.
+            APIError: Runway refused, or could not be reached.
         """
-
-        async def delete() -> None:
-            async with self._asking("end the session", session_id):
-                await self._client.realtime_sessions.delete(session_id)
-
-        await _repeated(delete)
+        async with self._asking("end the session", session_id):
+            await self._client.realtime_sessions.delete(session_id)
 
     async def account(self) -> Account:
         """Return what the key's organization has left, and may do.

@@ -338,11 +338,11 @@ class BilledSession(ABC):
                         await asyncio.wait_for(self._left.wait(), END_CALL_EVERY)
             async with asyncio.timeout(CONFIRM_BOUND):
                 while self.session_id is not None:
-                    status = await self._api.session_status(self.session_id)
-                    if status.name in wire.ENDED_STATUSES:
+                    status = await self._look()
+                    if status is not None and status.name in wire.ENDED_STATUSES:
                         break
                     await asyncio.sleep(CONFIRM_INTERVAL)
-        except (TimeoutError, APIError, RoomError) as e:
+        except (TimeoutError, RoomError) as e:
             logger.debug(f"the avatar did not end the call ({type(e).__name__})")
             return False
         return True

@@ -48,7 +48,7 @@ async def cancel_session(api: RunwayAPI, session_id: str, *, bound: float) -> st
                     error = e
                 if isinstance(error, KeyRefusedError):
                     break
-                pause = PAUSES[min(attempt, len(PAUSES) - 1)]
+                pause = max(PAUSES[min(attempt, len(PAUSES) - 1)], error.retry_after or 0.0)
                 await asyncio.sleep(CONFIRM_INTERVAL if cancelled else pause)
     except TimeoutError:
         pass

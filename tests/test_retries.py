@@ -16,6 +16,7 @@ from runwayml import AsyncRunwayML
 
 from pipecat_runway import errors, retries
 from pipecat_runway.api import RunwayAPI
+from pipecat_runway.ending import cancel_session
 from pipecat_runway.errors import (
     AnswerLostError,
     APIError,
@@ -185,8 +186,8 @@ async def create(api: RunwayAPI) -> str:
     )
 
 
-async def test_reading_and_ending_are_repeated_and_a_create_is_not() -> None:
-    """A 503, then an answer: GET and DELETE get it; of a create there is one request."""
+async def test_reading_and_cancelling_are_repeated_and_a_create_is_not() -> None:
+    """A 503, then an answer: a GET and a cancellation get it; of a create there is one request."""
     seen: list[str] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -195,11 +196,13 @@ async def test_reading_and_ending_are_repeated_and_a_create_is_not() -> None:
             return httpx.Response(503, headers={"retry-after": "0"})
         if request.method == "DELETE":
             return httpx.Response(204)
-        return httpx.Response(200, json={"id": SESSION, "status": "RUNNING"})
+        status = "CANCELLED" if seen.count("DELETE") > 1 else "RUNNING"
+        return httpx.Response(200, json={"id": SESSION, "status": status})
 
     api = api_with(answer)
-    assert "RUNNING" == (await api.session_status(SESSION)).name
-    await api.delete_session(SESSION)
+    assert "RUNNING" == await api.avatar_status(SESSION)
+    assert "CANCELLED" == await cancel_session(api, SESSION, bound=5)
+    assert 2 == seen.count("DELETE")
     with pytest.raises(VendorFaultError) as caught:
         await create(api)
     assert 0.0 == caught.value.retry_after
@@ -215,7 +218,7 @@ async def test_a_wait_that_is_too_long_is_not_begun() -> None:
         return httpx.Response(429, headers={"retry-after": "3600"})
 
     with pytest.raises(ConcurrencyError) as caught:
-        await api_with(answer).session_status(SESSION)
+        await api_with(answer).avatar_status(SESSION)
     assert (3600.0, 1) == (caught.value.retry_after, len(seen))
 
 
