@@ -16,7 +16,7 @@ STOREYS = [
         *("lipsync", "playback", "handover", "ownership"),
     ],
     ["matching", "pauses", "words", "hearing"],  # pure but for numpy
-    ["api", "registry", "guard", "roomfacts", "tracks", "room", "media"],  # adapters
+    ["api", "registry", "guard", "roomfacts", "joining", "tracks", "room", "media"],  # adapters
     ["ending", "billed", "session", "sessions", "audience", "face", "faces", "avatar"],  # owners
     ["settings", "pictures", "texts", "video"],  # Pipecat faces
     ["flows"],  # Pipecat Flows' view of a face
@@ -28,7 +28,17 @@ PURE = set(STOREYS[0])
 SDKS = {  # each third-party SDK has its one door
     "runwayml": {"api", "video"},  # video: the type of its `client` argument
     # The picture and sound types they hand on.
-    "livekit": {"room", "roomfacts", "tracks", "media", "pictures", "video", "audience", "avatar"},
+    "livekit": {
+        "room",
+        "roomfacts",
+        "joining",
+        "tracks",
+        "media",
+        "pictures",
+        "video",
+        "audience",
+        "avatar",
+    },
     "pipecat": {"settings", "pictures", "texts", "video", "flows"},
     "httpx": {"api"},
     "aiohttp": {"room"},
