@@ -4,7 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipecat_runway.backend_tools import BackendTools
+    from pipecat_runway.elevenlabs import ElevenLabsAgent
+    from pipecat_runway.frames import RunwayClientEventFrame
+    from pipecat_runway.llm import RunwayRealtimeLLMService
     from pipecat_runway.settings import (
+        RunwayRealtimeLLMSettings,
         RunwayUpdateSettingsFrame,
         RunwayUsageMetricsData,
         RunwayVideoSettings,
@@ -12,12 +17,22 @@ if TYPE_CHECKING:
     from pipecat_runway.video import RunwayVideoService
 
 _HOMES = {
+    "BackendTools": "backend_tools",
+    "ElevenLabsAgent": "elevenlabs",
+    "RunwayClientEventFrame": "frames",
+    "RunwayRealtimeLLMService": "llm",
+    "RunwayRealtimeLLMSettings": "settings",
     "RunwayUpdateSettingsFrame": "settings",
     "RunwayUsageMetricsData": "settings",
     "RunwayVideoService": "video",
     "RunwayVideoSettings": "settings",
 }
 __all__ = [
+    "BackendTools",
+    "ElevenLabsAgent",
+    "RunwayClientEventFrame",
+    "RunwayRealtimeLLMService",
+    "RunwayRealtimeLLMSettings",
     "RunwayUpdateSettingsFrame",
     "RunwayUsageMetricsData",
     "RunwayVideoService",

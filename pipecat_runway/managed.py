@@ -206,11 +206,6 @@ class ManagedSession(BilledSession):
         if self.room is not None:
             await self.room.close()
 
-    async def ended_as(self) -> str | None:
-        """Return the status it has ended with; None if it has not, as far as Runway says."""
-        status = await self._look()
-        return status.name if status is not None and status.name in wire.ENDED_STATUSES else None
-
     async def _tell_end(self) -> None:
         if self.room is None:
             raise RoomError("we are not in the room")
@@ -227,7 +222,3 @@ class ManagedSession(BilledSession):
             key=self._api.key_digest,
             asked_at=time.time(),
         )
-
-
-RENEWABLE = (CredentialsGoneError, RoomError)
-"""What leaves a session of no use, and another one may do better."""

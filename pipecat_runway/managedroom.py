@@ -87,7 +87,9 @@ class ManagedRoom:
         self._room.on("participant_connected", self._on_participant)
         self._room.on("participant_active", self._on_active)
         self._room.on("participant_disconnected", self._on_participant_left)
+        self._reading: set[asyncio.Task[None]] = set()  # text streams
         self._room.on("data_received", self._on_data)
+        self._room.register_text_stream_handler(wire.TRANSCRIPTION_TOPIC, self._on_text_stream)
         self._room.on("transcription_received", self._on_transcription)
         self._room.on("active_speakers_changed", self._on_speakers)
         self._room.on("disconnected", self._on_disconnected)
@@ -119,6 +121,9 @@ class ManagedRoom:
         if self._speaking is not None:
             self._speaking.cancel()
             await asyncio.wait({self._speaking})
+        for reading in self._reading:
+            reading.cancel()
+        await asyncio.gather(*self._reading, return_exceptions=True)
         await self._tracks.aclose()
         await self._membership.leave()
         for source in (self._microphone, self._camera):
@@ -221,6 +226,21 @@ class ManagedRoom:
         for segment in segments:
             role = Role.USER if is_own else Role.ASSISTANT
             self._listener.told(Segment(role, segment.id, segment.text, segment.final))
+
+    def _on_text_stream(self, reader: rtc.TextStreamReader, identity: str) -> None:
+        task = asyncio.create_task(self._read_text_stream(reader, identity))
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
+
+    async def _read_text_stream(self, reader: rtc.TextStreamReader, identity: str) -> None:
+        """Read LiveKit's newer form of a transcription: a stream for each segment."""
+        text = await reader.read_all()
+        local, said_of = self._room.local_participant, dict(reader.info.attributes or {})
+        is_own = identity == local.identity or (
+            said_of.get(wire.TRANSCRIBED_TRACK) in local.track_publications
+        )
+        name = said_of.get(wire.TRANSCRIPTION_SEGMENT) or reader.info.stream_id
+        self._listener.told(Segment(Role.USER if is_own else Role.ASSISTANT, name, text, True))
 
     def _on_speakers(self, speakers: list[rtc.Participant]) -> None:
         own = self._room.local_participant.identity

@@ -149,11 +149,13 @@ class BotText:
 
     Attributes:
         text: The piece.
-        new_turn: Whether another turn begins with it.
+        new_turn: Whether another turn surely begins with it.
+        is_whole: Whether it is a sentence or more, and a space belongs between it and the next.
     """
 
     text: str = field(repr=False)
     new_turn: bool
+    is_whole: bool
 
 
 @dataclass(frozen=True)
@@ -203,8 +205,7 @@ class Transcript:
             return self._user_piece(said, now)
         if said.turn == self._cut_turn:
             return []
-        is_new = said.turn != self._bot_turn
-        return self._bot_piece(said.text, said.turn, now, is_new=is_new)
+        return self._bot_piece(said, said.turn, now)
 
     def answered(self, now: float) -> None:
         """Note that the avatar begins to answer."""
@@ -238,15 +239,14 @@ class Transcript:
         self._user_turn, self._user_at = said.turn, now
         return [*closed, UserText(self._user, final=False)] if self._user else closed
 
-    def _bot_piece(
-        self, text: str, turn: int | str, now: float, *, is_new: bool
-    ) -> list[UserText | BotText]:
-        if not text:
+    def _bot_piece(self, said: Said, turn: int | str, now: float) -> list[UserText | BotText]:
+        if not said.text:
             return []
+        is_new, self._bot_turn = turn != self._bot_turn, turn
         self.answered(now)
-        self._bot_turn = turn
-        self._keep(Role.ASSISTANT, text, goes_on=not is_new)
-        return [BotText(text, new_turn=is_new)]
+        self._keep(Role.ASSISTANT, said.text, goes_on=not is_new)
+        is_whole = isinstance(said, Segment)
+        return [BotText(said.text, new_turn=is_new and not is_whole, is_whole=is_whole)]
 
     def _segment(self, said: Segment, now: float) -> list[UserText | BotText]:
         if (said.role, said.id) in self._final or not said.text:
@@ -259,7 +259,7 @@ class Transcript:
             return [UserText(said.text, said.final)]
         if not said.final or said.id == self._cut_turn:
             return []  # it may still be put otherwise
-        return self._bot_piece(said.text, said.id, now, is_new=True)
+        return self._bot_piece(said, said.id, now)
 
     def _keep(self, role: Role, text: str, *, goes_on: bool = False) -> None:
         if goes_on and self.turns and self.turns[-1].role is role:

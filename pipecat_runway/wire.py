@@ -47,6 +47,7 @@ SESSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:\[\]-]{0,63}")
 ENDED_STATUSES: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})  # CORE: terminal statuses
 FAILED_STATUS: Final = "FAILED"  # OAS
+READY_STATUS: Final = "READY"  # OAS
 RUNNING_STATUS: Final = "RUNNING"  # OAS
 
 # MEET README: 600 credits are about 30 minutes; OAS: 0.01 USD each.
@@ -73,6 +74,9 @@ ROOM_URL: Final = re.compile(r"(wss?|https?)://[^\s/]")  # CORE types.ts: LiveKi
 WORKER_PREFIX: Final = "worker:"  # NRPC src/handler.ts: identities that may call a tool
 # livekit-protocol: RPC_MAX_PAYLOAD, of a call and of its answer (client-sdk-rust, rpc.rs).
 MAX_RPC_PAYLOAD: Final = 15 * 1024  # bytes of UTF-8
+TRANSCRIPTION_TOPIC: Final = "lk.transcription"  # LKA voice/room_io: text streams, one a segment
+TRANSCRIPTION_SEGMENT: Final = "lk.segment_id"  # LKA types.py, attribute
+TRANSCRIBED_TRACK: Final = "lk.transcribed_track_id"  # LKA types.py, attribute
 EVENT_SENT: Final = "event_sent"  # CORE utils/parseClientEvent.ts: args.status of an echo
 CONSUME_BODY: Final[
     dict[str, object]
