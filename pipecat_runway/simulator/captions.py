@@ -82,10 +82,10 @@ class Captioner:
                 await self.send({"type": "voice_transcript", "data": {"segments": [segment]}})
             case Captions.UNTYPED:
                 await self.send({"segments": [segment]})
-            case Captions.EVENTS | Captions.TWICE:
+            # Without a track's id the event would crash the receiver (livekit 1.1.21).
+            case Captions.EVENTS | Captions.TWICE if track := self._track_of(role):
                 parts = [rtc.TranscriptionSegment(name, text, 0, 0, "", final)]
-                event = rtc.Transcription(identity, self._track_of(role), parts)
-                await self._me.publish_transcription(event)
+                await self._me.publish_transcription(rtc.Transcription(identity, track, parts))
 
     async def _stream(self, role: str, turn: int, identity: str) -> rtc.TextStreamWriter:
         if (role, turn) not in self._streams:

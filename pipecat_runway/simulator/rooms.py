@@ -3,7 +3,7 @@
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import aiohttp
 from livekit import api
@@ -63,7 +63,8 @@ class ManagedRoom:
 
     def for_worker(self) -> AvatarRoom:
         """What its avatar enters with."""
-        token = self._token(f"worker:{self._name}")
+        # Of this kind, because livekit-server 1.13.5 passes on transcription events of no other.
+        token = self._token(f"worker:{self._name}", kind="agent")
         return AvatarRoom(url=self._keys.url, token=token, room_name=self._name)
 
     def for_user(self, url: str | None = None) -> dict[str, str]:
@@ -87,7 +88,13 @@ class ManagedRoom:
     def _answer(self, token: str) -> dict[str, str]:
         return {"url": self._keys.url, "token": token, "roomName": self._name}
 
-    def _token(self, identity: str, *, hidden: bool = False) -> str:
+    def _token(
+        self,
+        identity: str,
+        *,
+        kind: Literal["standard", "agent"] = "standard",
+        hidden: bool = False,
+    ) -> str:
         granted = api.VideoGrants(room_join=True, room=self._name, hidden=hidden)
-        token = api.AccessToken(self._keys.api_key, self._keys.api_secret)
+        token = api.AccessToken(self._keys.api_key, self._keys.api_secret).with_kind(kind)
         return token.with_identity(identity).with_grants(granted).with_ttl(self._lifetime).to_jwt()

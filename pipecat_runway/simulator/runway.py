@@ -366,8 +366,10 @@ class RunwaySimulator:
     def _end(
         self, session: SimulatedSession, status: Status, failure_code: str | None = None
     ) -> None:
+        was_open = session.is_open
         session.end(status, failure_code)
-        if not session.is_open and (life := self._lives.get(session.id)):
+        # Only once: what is left of its life is to clear up.
+        if was_open and not session.is_open and (life := self._lives.get(session.id)):
             life.cancel()
 
     def _over(self, session: SimulatedSession) -> None:

@@ -92,7 +92,7 @@ class User:
         await self.room.local_participant.publish_track(track, options)
 
     async def say(self, pcm: bytes) -> None:
-        """Say something, 48 kHz s16le mono, at the pace of speech; then half a second of nothing."""
+        """Say something, 48 kHz s16le mono, at the pace of speech, and then nothing for a while."""
         sound = np.concatenate([np.frombuffer(pcm, np.int16), np.zeros(RATE // 2, np.int16)])
         for start in range(0, len(sound), FRAME):
             piece = sound[start : start + FRAME]
