@@ -31,6 +31,7 @@ class Backend:
         names: The functions.
         call: Calls one; cancelled if it takes too long.
         failed: Told of a connection that is lost for good.
+        seen: Told whether a user is in the room; None while that cannot be seen.
     """
 
     def __init__(
@@ -41,9 +42,11 @@ class Backend:
         *,
         call: Call,
         failed: Callable[[RunwayError], None],
+        seen: Callable[[bool | None], None] = lambda _: None,
     ) -> None:
         self._api, self._session_id = api, session_id
         self._names, self._call, self._failed = list(names), call, failed
+        self._seen = seen
         self._room: BackendRoom | None = None
         self._returning: asyncio.Task[None] | None = None
         self._closing = False
@@ -64,6 +67,7 @@ class Backend:
                 methods=self._names,
                 answer=self._answer,
                 lost=self._on_lost,
+                seen=self._seen,
             ),
         )
         if old is not None:
@@ -101,6 +105,7 @@ class Backend:
     # -- staying ------------------------------------------------------------------------------
 
     def _on_lost(self, reason: str) -> None:
+        self._seen(None)
         if not self._closing and (self._returning is None or self._returning.done()):
             logger.info(f"the tools of Runway session {self._session_id} are cut off ({reason})")
             self._returning = asyncio.create_task(self._return())
