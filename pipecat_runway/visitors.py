@@ -92,32 +92,36 @@ class Attendance:
     """Whether a user is still to be expected in the room.
 
     Args:
-        now: The time.
         join_timeout: How long a user's coming is waited for.
-        away_timeout: How long a user who was there may be away; LiveKit's clients come back by
-            themselves from a network that was lost for a moment.
+        away_timeout: How long a user who was there may be away.
     """
 
-    def __init__(self, now: float, *, join_timeout: float, away_timeout: float) -> None:
-        self._until: float | None = now + join_timeout
-        self._away_timeout = away_timeout
+    def __init__(self, *, join_timeout: float, away_timeout: float) -> None:
+        self._join_timeout, self._away_timeout = join_timeout, away_timeout
+        self.until: float | None = None  # then nobody is expected any more; None: for ever
         self.has_come = False
+        self._is_seen = False  # whether it can be seen who is there
 
-    @property
-    def until(self) -> float | None:
-        """When nobody is expected any more; None while somebody is there, or that is unknown."""
-        return self._until
+    def expect(self, now: float) -> None:
+        """Expect the user from now on."""
+        if not self.has_come:
+            self.until = now + self._join_timeout
 
     def note(self, is_there: bool | None, now: float) -> None:
         """Note that the user is in the room or not; None: it cannot be seen any more."""
+        self._is_seen = is_there is not None
         if is_there:
-            self.has_come, self._until = True, None
-        elif self.has_come:
-            if is_there is None:
-                self._until = None
-            elif self._until is None:
-                self._until = now + self._away_timeout
+            self.has_come, self.until = True, None
+        elif self.has_come and is_there is None:
+            self.until = None
+        elif self.has_come and self.until is None:
+            self.until = now + self._away_timeout
+
+    def note_running(self) -> None:
+        """Note that Runway says that somebody is there; counts where that cannot be seen."""
+        if not self._is_seen:
+            self.has_come, self.until = True, None
 
     def is_over(self, now: float) -> bool:
         """Whether nobody is expected any more."""
-        return self._until is not None and now >= self._until
+        return self.until is not None and now >= self.until

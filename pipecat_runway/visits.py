@@ -72,7 +72,7 @@ class Visit(HostedSession):
         )
         self._functions, self._call = functions, call
         self._backend: Backend | None = None
-        self._is_there: bool | None = None
+        self._attendance = Attendance(join_timeout=JOIN_TIMEOUT, away_timeout=AWAY_TIMEOUT)
         self._news = asyncio.Event()
 
     async def open(self) -> Credentials:
@@ -91,23 +91,22 @@ class Visit(HostedSession):
             async with asyncio.timeout(max(0.0, until - time.monotonic())):
                 key = await self._poll()
                 await self._open_backend(session_id)  # before the avatar speaks, and may call
-                return await self._consume(key)
+                credentials = await self._consume(key)
         except TimeoutError:
             raise self._not_ready() from None
+        self._attendance.expect(time.monotonic())
+        return credentials
 
     async def stay(self) -> str:
         """Follow the session; return why it is over as soon as it is."""
-        attendance = Attendance(
-            time.monotonic(), join_timeout=JOIN_TIMEOUT, away_timeout=AWAY_TIMEOUT
-        )
+        attendance = self._attendance
         while True:
             self._news.clear()
-            attendance.note(self._is_there, time.monotonic())
             status = await self._look()
             if status is not None and status.name in wire.ENDED_STATUSES:
                 return f"Runway says {status.name}"
-            if status is not None and status.name == wire.RUNNING_STATUS and self._is_there is None:
-                attendance.note(True, time.monotonic())  # OAS: its WebRTC connection is active
+            if status is not None and status.name == wire.RUNNING_STATUS:
+                attendance.note_running()  # OAS: its WebRTC connection is active
             now = time.monotonic()
             if attendance.is_over(now):
                 return "the user has left" if attendance.has_come else "no user came"
@@ -139,7 +138,7 @@ class Visit(HostedSession):
             logger.warning(f"whether the user is there is asked of Runway alone: {e}")
 
     def _on_seen(self, is_there: bool | None) -> None:
-        self._is_there = is_there
+        self._attendance.note(is_there, time.monotonic())
         self._news.set()
 
     async def _tell_end(self) -> None:
