@@ -116,7 +116,7 @@ async def open_shop(
         )
         app = FastAPI()
         app.include_router(router, prefix=PREFIX)
-        async with serving(app) as url:
+        async with serving(lambda _: app) as url:
             shop = Shop(runway, url)
             shops.append(shop)
             async with shop.http:

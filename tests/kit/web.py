@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import uvicorn
@@ -10,11 +10,14 @@ from fastapi import FastAPI
 
 
 @asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[str]:
-    """Serve an app; its lifespan is run. Yields its address."""
+async def serving(make: Callable[[str], FastAPI]) -> AsyncIterator[str]:
+    """Serve an app, which is made knowing its address; its lifespan is run. Yields the address."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=2)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        config = uvicorn.Config(
+            make(url), log_config=None, lifespan="on", timeout_graceful_shutdown=2
+        )
         server = uvicorn.Server(config)
         # Not serve(), which would take Ctrl-C away from the tests.
         serving = asyncio.create_task(server._serve([listening]))
@@ -23,7 +26,7 @@ async def serving(app: FastAPI) -> AsyncIterator[str]:
                 while not server.started:
                     assert not serving.done(), "the app did not start"
                     await asyncio.sleep(0.01)
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+            yield url
         finally:
             server.should_exit = True
             await serving
