@@ -31,6 +31,7 @@ from pipecat.frames.frames import (
     ProposedUserStartedSpeakingFrame,
     ProposedUserStoppedSpeakingFrame,
     StartFrame,
+    STTMetadataFrame,
     TranscriptionFrame,
     TTSAudioRawFrame,
     TTSStartedFrame,
@@ -70,7 +71,14 @@ from pipecat_runway.settings import (
     which_character,
 )
 from pipecat_runway.speaking import Began, Ended, Sound
-from pipecat_runway.transcripts import BotText, CarryOver, ClientEvent, UserText, carried_over
+from pipecat_runway.transcripts import (
+    ANSWERED_QUIET,
+    BotText,
+    CarryOver,
+    ClientEvent,
+    UserText,
+    carried_over,
+)
 
 StartRealtimeOn = Literal["setup", "client_connected"]
 
@@ -281,6 +289,16 @@ class RunwayRealtimeLLMService(LLMService):
             is_realtime_service=True,
             user_turn_strategies=ExternalUserTurnStrategies(),
         )
+
+    async def broadcast_service_metadata(self) -> None:
+        """Say what aggregators go by, and how long after the answer's beginning its question comes.
+
+        An answer that is interrupted before that stands ahead of its question in the context.
+        """
+        await super().broadcast_service_metadata()  # type: ignore[no-untyped-call]
+        latency = ANSWERED_QUIET + LOOK_INTERVAL
+        frame = STTMetadataFrame(service_name=self.name, ttfs_p99_latency=latency)
+        await self.broadcast_frame_instance(frame)
 
     @property
     def accepts_intermediate_function_call_results(self) -> bool:
