@@ -5,6 +5,7 @@ import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from livekit import rtc
@@ -58,7 +59,14 @@ from pipecat_runway.conversation import Conversation, ConversationOptions
 from pipecat_runway.elevenlabs import ElevenLabsAgent
 from pipecat_runway.errors import ConfigError, RunwayError, ToolError
 from pipecat_runway.frames import RunwayClientEventFrame
-from pipecat_runway.functions import Tools, as_schema, no_handler, runway_tools, timeouts_of
+from pipecat_runway.functions import (
+    Tools,
+    as_schema,
+    no_handler,
+    runway_tools,
+    timeouts_of,
+    waits_of,
+)
 from pipecat_runway.managed import Brief
 from pipecat_runway.managedroom import CAMERA_SIZE
 from pipecat_runway.media import Decimator, Fit, Picture, fit_picture
@@ -338,16 +346,12 @@ class RunwayRealtimeLLMService(LLMService):
         for schema in self._tools.standard_tools:
             if not (schema.name in self._functions or None in self._functions):
                 raise no_handler(schema.name)
-        brief = Brief(
-            personality=self._brief.personality,
-            start_script=self._brief.start_script,
-            tools=self._wire_tools(),
-        )
+        brief = replace(self._brief, tools=self._wire_tools())
         options = ConversationOptions(
             character=self._settings.character(),
             brief=brief,
             agent=self._elevenlabs,
-            functions=tuple(schema.name for schema in self._tools.standard_tools),
+            functions=waits_of(brief.tools or []),
             carry_over=self._carry_over,
             sample_rate=self._sample_rate,
             microphone_rate=self._microphone_rate,

@@ -132,7 +132,7 @@ async def test_tools(runway: RunwaySimulator) -> None:
     assert "failed and returned no result" in (made["failing"].error or "")
     assert "secret" not in (made["failing"].error or "")
     assert "was not done within" in (made["slow"].error or "")
-    assert (made["slow"].seconds or 99) < 1.5
+    assert "Response timeout" not in (made["slow"].error or "")  # not LiveKit's, too late to help
     assert "20014 bytes" in (made["huge"].error or "")
     assert [(frame.tool, frame.args) for frame in events] == told
     assert told == [("show_page", {"page": page}) for page in (1, 2, 3)]
