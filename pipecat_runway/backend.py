@@ -102,7 +102,7 @@ class Backend:
 
     def _on_lost(self, reason: str) -> None:
         if not self._closing and (self._returning is None or self._returning.done()):
-            logger.info(f"the tools of Runway session {self._session_id} are cut off ({reason})")
+            logger.debug(f"{self._session_id}: the room of its tools is lost ({reason})")
             self._returning = asyncio.create_task(self._return())
 
     async def _return(self) -> None:
