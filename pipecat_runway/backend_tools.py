@@ -46,15 +46,7 @@ class BackendTools:
 
     Example::
 
-        async def get_weather(params, city: str):
-            \"\"\"Say how the weather is.
-
-    Args:
-                city: The city's name.
-            \"\"\"
-            await params.result_callback({"sky": "clear"})
-
-        tools = BackendTools.wire([get_weather])  # for the create: `tools`
+        tools = BackendTools.wire([get_weather])  # the `tools` of the create
         async with BackendTools(session_id, [get_weather]) as backend:
             await backend.ended()
     """

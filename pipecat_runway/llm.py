@@ -70,7 +70,7 @@ from pipecat_runway.functions import (
 from pipecat_runway.managed import Brief
 from pipecat_runway.managedroom import CAMERA_SIZE
 from pipecat_runway.media import Decimator, Fit, Picture, fit_picture
-from pipecat_runway.options import category_of, check_choices, check_duration, check_positive
+from pipecat_runway.options import category_of, check_choice, check_duration, check_positive
 from pipecat_runway.pictures import STAND_IN_EVERY, Pictures, Placeholder
 from pipecat_runway.responses import Mark, Responses
 from pipecat_runway.settings import (
@@ -236,7 +236,8 @@ class RunwayRealtimeLLMService(LLMService):
             ready_timeout=ready_timeout,
             max_call_duration=max_call_duration,
         )
-        check_choices(fit=(fit, get_args(Fit)), start_on=(start_on, get_args(StartRealtimeOn)))
+        check_choice("fit", fit, get_args(Fit))
+        check_choice("start_on", start_on, get_args(StartRealtimeOn))
         check_duration(max_duration)
         _check_length("personality", personality, wire.MAX_PERSONALITY)
         _check_length("start_script", start_script, wire.MAX_START_SCRIPT)

@@ -157,7 +157,7 @@ class ManagedRoom:
             RoomError: If it cannot be told.
         """
         if self.connection is not Connection.HERE:
-            raise RoomError("we are not in the room any more")
+            raise RoomError("the avatar is not in the room")
         async with room_errors("end the call"):
             await self._room.local_participant.publish_data(wire.END_CALL, reliable=True)
 
