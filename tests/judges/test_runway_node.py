@@ -103,7 +103,8 @@ async def test_runways_own_client_reads_every_form(
     assert [(e["tool"], e["args"]) for e in events] == [("show", {"page": 3})] * 2
     finals = [turn["text"] for one in read for turn in one.get("finalized") or []]
     finals += [s["text"] for one in read for s in one["segments"] or [] if s["final"]]
-    native = [s.text for s in user.segments if s.final] + [text for _, _, text in user.streams]
+    native = [s.text for s in user.segments if s.final]
+    native += [t for _, at, t in user.streams if at["lk.transcription_final"] == "true"]
     assert {"It has been said.", "Two words, and two more."} == {*finals, *native}
     in_data = form in (Captions.DELTAS, Captions.TWICE)
     assert bool(native) == (form in (Captions.EVENTS, Captions.STREAMS, Captions.TWICE))

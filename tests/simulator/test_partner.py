@@ -151,9 +151,9 @@ async def test_every_form_of_captions(
                 )
             )
         if form is Captions.STREAMS:
-            await user.until(lambda: len(user.streams) == 2)
-            assert [text for _, _, text in user.streams] == list(wanted.values())
-            assert [at["lk.segment_id"] for _, at, _ in user.streams] == ["user-0", "assistant-0"]
+            said = wanted["assistant"]
+            await user.until(lambda: len(final_streams(user)) == 2)
+            assert final_streams(user) == {"user-0": wanted["user"], "assistant-0": said}
 
 
 async def test_a_partner_that_comes_late_greets_whole(
@@ -171,6 +171,18 @@ async def test_a_partner_that_comes_late_greets_whole(
     assert compare_content(
         numbers(20, 8), read_marks(here.user.heard, RATE, among=range(10, 40))
     ).clean
+
+
+@pytest.mark.long
+async def test_what_is_lost_would_be_noticed(runway: RunwaySimulator, faults: TurnKnobs) -> None:
+    """A deliberate break: every third piece of what the partner says is swallowed."""
+    faults(drop_piece=3)
+    runway.partner = Script(greeting=Turn("Hello.", pcm=marked_speech(20, 8, RATE), rate=RATE))
+    async with call(runway) as here:
+        await here.session.wait_for("said", BOUND, turn=0)
+        await here.user.hear_out()
+    heard = read_marks(here.user.heard, RATE, among=range(10, 40))
+    assert compare_content(numbers(20, 8), heard).lost == [22, 25]
 
 
 @pytest.mark.long
@@ -267,6 +279,15 @@ async def test_a_room_that_is_left_to_its_user(runway: RunwaySimulator, faults: 
         assert not here.user.gone.is_set()
         assert here.session.managed is not None
         await here.session.managed.delete()
+
+
+def final_streams(user: User) -> dict[str, str]:
+    """By segment, what the text streams that are final say."""
+    return {
+        attributes["lk.segment_id"]: text
+        for _, attributes, text in user.streams
+        if attributes["lk.transcription_final"] == "true"
+    }
 
 
 def final_segments(user: User) -> dict[str, str]:
