@@ -5,6 +5,7 @@ import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from livekit import rtc
@@ -31,6 +32,7 @@ from pipecat.frames.frames import (
     ProposedUserStartedSpeakingFrame,
     ProposedUserStoppedSpeakingFrame,
     StartFrame,
+    STTMetadataFrame,
     TranscriptionFrame,
     TTSAudioRawFrame,
     TTSStartedFrame,
@@ -57,13 +59,20 @@ from pipecat_runway.conversation import Conversation, ConversationOptions
 from pipecat_runway.elevenlabs import ElevenLabsAgent
 from pipecat_runway.errors import ConfigError, RunwayError, ToolError
 from pipecat_runway.frames import RunwayClientEventFrame
-from pipecat_runway.functions import Tools, as_schema, no_handler, runway_tools, timeouts_of
+from pipecat_runway.functions import (
+    Tools,
+    as_schema,
+    no_handler,
+    runway_tools,
+    timeouts_of,
+    waits_of,
+)
 from pipecat_runway.managed import Brief
 from pipecat_runway.managedroom import CAMERA_SIZE
 from pipecat_runway.media import Decimator, Picture, fit_picture
 from pipecat_runway.options import (
     category_of,
-    check_choices,
+    check_choice,
     check_duration,
     check_length,
     check_positive,
@@ -77,7 +86,14 @@ from pipecat_runway.settings import (
 from pipecat_runway.sizes import Fit, PictureSize
 from pipecat_runway.speaking import Began, Ended, Sound
 from pipecat_runway.telemetry import RunwayUsageMetricsData
-from pipecat_runway.transcripts import BotText, CarryOver, ClientEvent, UserText, carried_over
+from pipecat_runway.transcripts import (
+    ANSWERED_QUIET,
+    BotText,
+    CarryOver,
+    ClientEvent,
+    UserText,
+    carried_over,
+)
 
 StartRealtimeOn = Literal["setup", "client_connected"]
 
@@ -227,7 +243,8 @@ class RunwayRealtimeLLMService(LLMService):
             ready_timeout=ready_timeout,
             max_call_duration=max_call_duration,
         )
-        check_choices(fit=(fit, get_args(Fit)), start_on=(start_on, get_args(StartRealtimeOn)))
+        check_choice("fit", fit, get_args(Fit))
+        check_choice("start_on", start_on, get_args(StartRealtimeOn))
         check_duration(max_duration)
         check_length("personality", personality, wire.MAX_PERSONALITY)
         check_length("start_script", start_script, wire.MAX_START_SCRIPT)
@@ -287,6 +304,16 @@ class RunwayRealtimeLLMService(LLMService):
             user_turn_strategies=ExternalUserTurnStrategies(),
         )
 
+    async def broadcast_service_metadata(self) -> None:
+        """Say what aggregators go by, and how long after the answer's beginning its question comes.
+
+        An answer that is interrupted before that stands ahead of its question in the context.
+        """
+        await super().broadcast_service_metadata()  # type: ignore[no-untyped-call]
+        latency = ANSWERED_QUIET + LOOK_INTERVAL
+        frame = STTMetadataFrame(service_name=self.name, ttfs_p99_latency=latency)
+        await self.broadcast_frame_instance(frame)
+
     @property
     def accepts_intermediate_function_call_results(self) -> bool:
         """False: Runway's model takes one answer to a call."""
@@ -325,16 +352,12 @@ class RunwayRealtimeLLMService(LLMService):
         for schema in self._tools.standard_tools:
             if not (schema.name in self._functions or None in self._functions):
                 raise no_handler(schema.name)
-        brief = Brief(
-            personality=self._brief.personality,
-            start_script=self._brief.start_script,
-            tools=self._wire_tools(),
-        )
+        brief = replace(self._brief, tools=self._wire_tools())
         options = ConversationOptions(
             character=self._settings.character(),
             brief=brief,
             agent=self._elevenlabs,
-            functions=tuple(schema.name for schema in self._tools.standard_tools),
+            functions=waits_of(brief.tools or []),
             carry_over=self._carry_over,
             sample_rate=self._sample_rate,
             microphone_rate=self._microphone_rate,

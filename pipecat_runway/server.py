@@ -30,7 +30,14 @@ from pipecat_runway.errors import (
     RunwayError,
     UnknownAvatarError,
 )
-from pipecat_runway.functions import Tools, as_schema, handlers_of, runway_tools, timeouts_of
+from pipecat_runway.functions import (
+    Tools,
+    as_schema,
+    handlers_of,
+    runway_tools,
+    timeouts_of,
+    waits_of,
+)
 from pipecat_runway.guard import Guard
 from pipecat_runway.managed import Brief
 from pipecat_runway.options import check_duration, check_length, check_positive
@@ -100,14 +107,14 @@ class Character:
 
     def visit(self, api: RunwayAPI, guard: Guard, max_duration: int, ready: float) -> Visit:
         """Return a session of it that has not begun."""
-        handlers = handlers_of(as_schema(self.tools))
+        handlers, brief = handlers_of(as_schema(self.tools)), self.brief()
         return Visit(
             api=api,
             avatar=CharacterSettings(
                 preset_id=self.preset_id, avatar_id=self.avatar_id
             ).character(),
-            brief=self.brief(),
-            functions=tuple(handlers),
+            brief=brief,
+            waits=waits_of(brief.tools or []),
             call=lambda name, arguments: call_function(handlers[name], name, arguments),
             guard=guard,
             max_duration=max_duration,

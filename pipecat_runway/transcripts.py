@@ -14,7 +14,7 @@ from typing import Any, Final
 from pipecat_runway import wire
 
 QUIET = 3.0  # s without anything more, after which a user's turn is final…
-ANSWERED_QUIET = 0.6  # …or so many, once the avatar answers
+ANSWERED_QUIET = 0.3  # …or so many, once the avatar answers
 KEPT = 2 * wire.MAX_PERSONALITY  # characters of a conversation that are kept for the next session
 
 _TRANSCRIPTIONS: Final = frozenset(

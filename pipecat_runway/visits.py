@@ -7,7 +7,7 @@ That somebody has gone is seen by the hidden participant (``connect_backend``) t
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from loguru import logger
 
@@ -43,7 +43,7 @@ class Visit(HostedSession):
         api: Runway's REST API.
         avatar: The create request's `avatar`.
         brief: What it is told.
-        functions: The names of its tools that are answered here.
+        waits: The tools that are answered here, and how long the avatar waits for each, in s.
         call: Calls one of them.
         guard: Ends it if the event loop is taken down.
         max_duration: Longest duration in s.
@@ -56,7 +56,7 @@ class Visit(HostedSession):
         api: RunwayAPI,
         avatar: dict[str, str],
         brief: Brief,
-        functions: tuple[str, ...],
+        waits: Mapping[str, float],
         call: Call,
         guard: Guard,
         max_duration: int,
@@ -70,7 +70,7 @@ class Visit(HostedSession):
             max_duration=max_duration,
             ready_timeout=ready_timeout,
         )
-        self._functions, self._call = functions, call
+        self._waits, self._call = waits, call
         self._backend: Backend | None = None
         self._attendance = Attendance(join_timeout=JOIN_TIMEOUT, away_timeout=AWAY_TIMEOUT)
         self._news = asyncio.Event()
@@ -124,7 +124,7 @@ class Visit(HostedSession):
         self._backend = Backend(
             self._api,
             session_id,
-            self._functions,
+            self._waits,
             call=self._call,
             failed=lambda e: logger.error(f"the tools are not answered any more: {e}"),
             seen=self._on_seen,
@@ -132,7 +132,7 @@ class Visit(HostedSession):
         try:
             await self._backend.open()
         except RunwayError as e:
-            if self._functions:
+            if self._waits:
                 raise
             # Nobody has said that a session without such tools lets a backend in.
             logger.warning(f"whether the user is there is asked of Runway alone: {e}")

@@ -14,7 +14,7 @@ STOREYS = [
     [  # pure
         *("wire", "errors", "retries", "refusals", "lifecycle", "renewal", "addresses"),
         *("sizes", "measures", "lipsync", "playback", "handover", "ownership"),
-        *("tools", "transcripts", "responses"),
+        *("tools", "transcripts", "responses", "visitors"),
     ],
     ["matching", "pauses", "words", "hearing", "speaking"],  # pure but for numpy
     [  # adapters
@@ -23,13 +23,14 @@ STOREYS = [
     ],
     [  # owners
         *("ending", "billed", "session", "sessions", "audience", "face", "faces", "avatar"),
-        *("backend", "managed", "conversation"),
+        *("backend", "managed", "conversation", "visits"),
     ],
     [  # Pipecat faces
         *("settings", "options", "pictures", "texts", "telemetry", "video"),
         *("functions", "backend_tools", "frames", "llm"),
     ],
     ["flows"],  # Pipecat Flows' view of a face
+    ["server"],  # a web app's
     ["__init__"],
 ]
 ORDER = [name for storey in STOREYS for name in storey]
@@ -49,6 +50,8 @@ SDKS = {  # each third-party SDK has its one door
     "opentelemetry": {"telemetry"},
     "httpx": {"api", "elevenlabs"},
     "aiohttp": {"room"},
+    "fastapi": {"server"},
+    "starlette": {"server"},
     "PIL": {"media"},
 }
 PURE_FORBIDDEN = {"asyncio", "time", "os", "threading", "numpy", "socket"}

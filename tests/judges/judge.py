@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 HERE = Path(__file__).parent
+INSTALLED = "node_modules/.package-lock.json"  # what npm writes last
 INSTALL_TIMEOUT = 600.0  # the first time everything is downloaded
 READY_TIMEOUT = 60.0  # on a busy machine; its imports alone take 3 s on an idle one
 STOP_TIMEOUT = 20.0
@@ -24,6 +25,24 @@ class InstallError(RuntimeError):
 def find_uv() -> str | None:
     """Where uv is; `uv run` says so itself."""
     return os.environ.get("UV") or shutil.which("uv")
+
+
+async def install_node() -> Path:
+    """Make Node's part of it what its lock says.
+
+    Returns:
+        Node.
+
+    Raises:
+        InstallError: It could not be made; the message is npm's.
+    """
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        raise InstallError("node and npm are not on PATH")
+    lock, installed = (HERE / "node" / name for name in ("package-lock.json", INSTALLED))
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        await _run(npm, "ci", "--no-audit", "--no-fund", "--prefix", str(HERE / "node"))
+    return Path(node)
 
 
 async def install() -> Path:
@@ -42,7 +61,12 @@ async def install() -> Path:
     venv = project / ".venv"
     # These variables may name the environment the tests themselves run in.
     env = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(venv), "VIRTUAL_ENV": str(venv)}
-    command = (uv, "sync", "--frozen", "--python", sys.executable, "--project", str(project))
+    command = ("sync", "--frozen", "--python", sys.executable, "--project", str(project))
+    await _run(uv, *command, env=env)
+    return venv / "bin" / "python"
+
+
+async def _run(*command: str, env: Mapping[str, str] | None = None) -> None:
     process = await asyncio.create_subprocess_exec(*command, env=env, stdout=PIPE, stderr=STDOUT)
     try:
         said, _ = await asyncio.wait_for(process.communicate(), INSTALL_TIMEOUT)
@@ -51,8 +75,7 @@ async def install() -> Path:
             process.kill()
             await process.wait()
     if process.returncode:
-        raise InstallError(f"uv sync failed:\n{said.decode()}")
-    return venv / "bin" / "python"
+        raise InstallError(f"{' '.join(command[:2])} failed:\n{said.decode()}")
 
 
 class Judge:

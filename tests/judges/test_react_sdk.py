@@ -5,6 +5,7 @@ The page is that of examples/browser, and so is the app. Its lock says which SDK
 
 import asyncio
 import base64
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.util import module_from_spec, spec_from_file_location
@@ -27,8 +28,6 @@ from tests.cli.browser import (
 )
 from tests.kit.web import serving
 
-from . import npm
-
 EXAMPLE = Path(__file__).parents[2] / "examples" / "browser"
 BOUND = 30_000  # ms, for anything that happens in the browser
 TOLD = 4.0  # s; a session that nobody says is over would be open for 5
@@ -36,7 +35,9 @@ OPEN = 0.08  # of a mouth that speaks
 
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.skipif(npm.NPM is None, reason="there is no npm: apt-get install nodejs npm"),
+    pytest.mark.skipif(
+        shutil.which("npm") is None, reason="there is no npm: apt-get install nodejs npm"
+    ),
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium"),
 ]
 

@@ -1,36 +1,31 @@
-// Runway's own package for backends, unchanged, answers a session's tools.
-
+// Runway's own handler of backend tools, unchanged, in a process that ends with its stdin.
 import { createRpcHandler } from "@runwayml/avatars-node-rpc";
+import { createInterface } from "node:readline";
 
-const tell = (kind, data = {}) => console.log(JSON.stringify({ kind, ...data }));
+const tell = (report) => process.stdout.write(`${JSON.stringify(report)}\n`);
+const lines = createInterface({ input: process.stdin });
+let handler;
 
-const tools = {
-  async plain({ article }) {
-    return { article, price: 10 };
-  },
-  async failing() {
-    throw new Error("there is no such article");
-  },
-  async slow() {
-    await new Promise((resolve) => setTimeout(resolve, 60_000));
-    return {};
-  },
-};
-
-tell("ready");
-process.stdin.on("end", () => process.exit());
-process.stdin.once("data", async (line) => {
-  const { apiKey, baseUrl, sessionId } = JSON.parse(line);
-  try {
-    await createRpcHandler({
-      apiKey,
-      baseUrl,
-      sessionId,
-      tools,
-      onConnected: () => tell("connected"),
-      onDisconnected: () => tell("disconnected"),
-    });
-  } catch (error) {
-    tell("failed", { error: String(error) });
-  }
-});
+tell({ kind: "ready" });
+for await (const line of lines) {
+  const { sessionId } = JSON.parse(line);
+  handler = await createRpcHandler({
+    apiKey: process.env.RUNWAYML_API_SECRET,
+    baseUrl: process.env.RUNWAYML_BASE_URL,
+    sessionId,
+    onError: (error) => tell({ kind: "error", message: error.message }),
+    tools: {
+      weather: async (args) => {
+        tell({ kind: "called", args });
+        return { city: args.city, celsius: 21 };
+      },
+      broken: async () => {
+        throw new Error("no such city");
+      },
+      slow: () => new Promise(() => {}),
+    },
+  });
+  tell({ kind: "connected" });
+}
+await handler?.close();
+process.exit(0);
