@@ -58,6 +58,7 @@ __all__ = ["Character", "Limits", "character_router"]
 
 READY_TIMEOUT = 30.0  # s; a session is READY after 5 to 15 s as a rule
 BODY_BYTES = 4096  # of a request; the React SDK's has about 30
+BODY_BOUND = 5.0  # s until it is there
 IPV6_PREFIX = 64  # bits of an address that one visitor cannot choose
 PORTS = {"http": 80, "https": 443}
 PREFLIGHT_AGE = 600  # s a browser may remember what it may send
@@ -265,7 +266,7 @@ class _Desk:
         finally:
             for task in (opening, vanishing):
                 task.cancel()
-            await asyncio.wait({opening, vanishing})
+            await asyncio.gather(opening, vanishing, return_exceptions=True)
         return JSONResponse(_credentials(session_id, credentials))
 
     async def end(self, request: Request) -> Response:
@@ -310,6 +311,7 @@ def _answering(handler: Handler, origins: frozenset[str]) -> Handler:
                 response = _refusal(_turned_away(e))
             except HTTPException as e:
                 response = _refusal(_RefusedError(e.status_code, "visitor", str(e.detail)))
+                response.headers.update(e.headers or {})
             except RunwayError as e:
                 logger.error(f"no session for a page: {e}")
                 response = _refusal(_translated(e))
@@ -367,13 +369,16 @@ async def _body(request: Request) -> Any:
     """Read a request's JSON; never more of it than is needed."""
     data = b""
     try:
-        async for piece in request.stream():
-            data += piece
-            if len(data) > BODY_BYTES:
-                raise _RefusedError(413, "request", f"The body may have {BODY_BYTES} bytes.")
+        async with asyncio.timeout(BODY_BOUND):
+            async for piece in request.stream():
+                data += piece
+                if len(data) > BODY_BYTES:
+                    raise _RefusedError(413, "request", f"The body may have {BODY_BYTES} bytes.")
         return json.loads(data)
     except ClientDisconnect:
         raise _GONE from None
+    except TimeoutError:
+        raise _RefusedError(408, "request", "The body did not come in time.") from None
     except (ValueError, RecursionError):
         raise _RefusedError(400, "request", "The body must be JSON.") from None
 

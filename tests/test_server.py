@@ -3,6 +3,9 @@
 import asyncio
 import json
 import logging
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -89,6 +92,13 @@ def named(request: Request) -> str:
 
 
 OpenShop = Callable[..., Any]
+A_TOKEN = "eyJ"  # how every JWT begins
+
+
+def told_of(runway: RunwaySimulator, text: str) -> list[str]:
+    """The account's key, and sessions' keys, that a text tells."""
+    keys = [runway.api_key, *(s._session_key for s in runway.sessions if s._session_key)]
+    return [key for key in keys if key in text]
 
 
 @pytest_asyncio.fixture
@@ -125,10 +135,8 @@ async def open_shop(
     yield open_
     logger.remove(sink)
     said = "\n".join([*lines, caplog.text, *(text for shop in shops for text in shop.said)])
-    secrets = [runway.api_key, *(s._session_key for s in runway.sessions if s._session_key)]
-    assert not [secret for secret in secrets if secret in said]
-    tokens = [text for text in (*lines, caplog.text) if "eyJ" in text]
-    assert not tokens, "a room's token is in a log"
+    assert not told_of(runway, said)
+    assert A_TOKEN not in "\n".join([*lines, caplog.text]), "a room's token is in a log"
 
 
 @pytest_asyncio.fixture
@@ -175,6 +183,15 @@ async def test_a_page_gets_what_the_sdk_takes(shop: Shop) -> None:
         assert not session.is_open
         await asyncio.wait_for(user.gone.wait(), BOUND)
     assert (await shop.end(session.id)).status_code == 404
+
+
+async def test_a_key_that_is_told_would_be_noticed(shop: Shop) -> None:
+    """What looks for them can fail."""
+    (await shop.connect()).raise_for_status()
+    (session,) = shop.runway.open_sessions
+    assert told_of(shop.runway, f"Bearer {shop.runway.api_key}") == [shop.runway.api_key]
+    assert told_of(shop.runway, f"key {session._session_key}") == [session._session_key]
+    assert A_TOKEN in shop.said[-1]  # the page's own answer has the room's token
 
 
 async def test_a_user_who_ends_the_call(shop: Shop) -> None:
@@ -444,6 +461,67 @@ async def test_a_backend_that_is_not_let_in(
         async with user_in(credentials) as user:
             await user.until(lambda: user.pictures)
     assert not runway.open_sessions
+
+
+APP = """
+import asyncio
+from fastapi import FastAPI
+from pipecat_runway.server import Character, character_router
+from tests.kit.web import serving
+
+def make(url):
+    app = FastAPI()
+    guides = {"guide": Character(preset_id="influencer")}
+    app.include_router(character_router(guides, origins=["https://shop.test"]))
+    return app
+
+async def main():
+    async with serving(make) as url:
+        print(url, flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+REAP = (
+    "import sys; from pipecat_runway.cli import main; sys.argv[1:] = ['sessions', 'reap']; main()"
+)
+
+
+@pytest.mark.long
+async def test_what_a_killed_server_leaves_is_reaped(runway: RunwaySimulator) -> None:
+    """The command ends the session of a page whose server is no more."""
+    env = os.environ | runway.env
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", APP, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        assert server.stdout is not None
+        url = (await asyncio.wait_for(server.stdout.readline(), 40)).decode().strip()
+        async with httpx.AsyncClient(headers={"origin": ORIGIN}, timeout=30.0) as http:
+            (await http.post(f"{url}/connect", json={})).raise_for_status()
+    finally:
+        server.kill()
+        await server.wait()
+    (session,) = runway.open_sessions
+    command = [sys.executable, "-c", REAP]
+    reap = await asyncio.to_thread(
+        subprocess.run, command, env=env, capture_output=True, text=True, timeout=40, check=False
+    )
+    assert reap.returncode == 0, reap.stdout + reap.stderr
+    assert session.status == "CANCELLED"
+
+
+@pytest.mark.long
+async def test_a_body_that_does_not_come(shop: Shop) -> None:
+    """Whoever announces a body and sends none is answered all the same."""
+    host, _, port = shop.http.base_url.netloc.decode().partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST {PREFIX}/connect HTTP/1.1\r\nHost: x\r\nOrigin: {ORIGIN}\r\n"
+    writer.write(f"{head}Content-Length: 20\r\n\r\n{{".encode())
+    answer = await asyncio.wait_for(reader.readline(), BOUND)
+    assert b"408" in answer
+    writer.close()
+    await writer.wait_closed()
 
 
 async def test_a_router_that_was_not_started(runway: RunwaySimulator) -> None:

@@ -5,7 +5,10 @@ The page is that of examples/browser, and so is the app. Its lock says which SDK
 
 import asyncio
 import base64
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.util import module_from_spec, spec_from_file_location
@@ -150,3 +153,19 @@ async def test_the_sdk_holds_a_conversation(
     assert sum(loud) > 20
     assert max(mouths) - min(mouths) > OPEN
     assert not complaints
+
+
+def test_what_is_needed_is_said(tmp_path: Path) -> None:
+    """Without npm the example says where it comes from, before anything is started."""
+    copy = shutil.copytree(
+        EXAMPLE, tmp_path / "browser", ignore=shutil.ignore_patterns("node_modules", "dist")
+    )
+    done = subprocess.run(
+        [sys.executable, copy / "server.py"],
+        env={**os.environ, "PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "apt-get install nodejs npm" in done.stderr
