@@ -142,7 +142,7 @@ class Visit(HostedSession):
         self._news.set()
 
     async def _tell_end(self) -> None:
-        raise AssertionError("nobody who could say so is in the room")
+        raise AssertionError  # nobody of ours is in the room as its user, so it is not asked for
 
 
 class Visits:

@@ -18,6 +18,7 @@ Node.js is needed to build the page. Run it, then open http://127.0.0.1:7860 and
     uv run examples/browser/server.py
 """
 
+import argparse
 import asyncio
 import contextlib
 import os
@@ -40,7 +41,7 @@ from pipecat_runway.server import Character, character_router
 from pipecat_runway.simulator import RunwaySimulator
 from pipecat_runway.simulator.script import Call, Script, Turn
 
-HOST, PORT = "127.0.0.1", 7860
+HOST = "127.0.0.1"
 PAGE = Path(__file__).parent / "page"
 NO_NODE = (
     "npm is not on PATH. It builds the page and comes with Node.js, 18 or later: "
@@ -136,15 +137,23 @@ async def runway() -> AsyncIterator[Mapping[str, str]]:
         yield simulator.env
 
 
-async def main() -> None:
+async def serve(port: int) -> None:
     """Serve the page until Ctrl-C; the sessions it has begun are ended before."""
-    build_page()
     async with runway() as env:
-        app = make_app(env, [f"http://{HOST}:{PORT}", f"http://localhost:{PORT}"])
-        logger.info(f"open http://{HOST}:{PORT}")
-        await uvicorn.Server(uvicorn.Config(app, HOST, PORT, log_level="warning")).serve()
+        app = make_app(env, [f"http://{HOST}:{port}", f"http://localhost:{port}"])
+        logger.info(f"open http://{HOST}:{port}")
+        await uvicorn.Server(uvicorn.Config(app, HOST, port, log_level="warning")).serve()
+
+
+def main() -> None:
+    """Read the command line, build the page and serve it."""
+    parser = argparse.ArgumentParser(description="A page with a guide.")
+    parser.add_argument("--port", type=int, default=7860, help="where the page is; 7860")
+    port = parser.parse_args().port
+    build_page()
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(serve(port))
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(main())
+    main()
