@@ -134,8 +134,10 @@ def by_address(request: Request) -> str:
         address = ipaddress.ip_address(host)
     except ValueError:
         return host
-    if address.version == 6:
-        return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False))
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:  # a server that listens to both
+            return str(address.ipv4_mapped)
+        return str(ipaddress.ip_network((int(address), IPV6_PREFIX), strict=False))
     return host
 
 

@@ -650,6 +650,8 @@ def test_limits_are_checked(wrong: dict[str, Any]) -> None:
         ("192.0.2.7", "192.0.2.7"),
         ("2001:db8::17", "2001:db8::/64"),
         ("2001:db8::ffff:1", "2001:db8::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
         ("testclient", "testclient"),
     ],
 )

@@ -5,16 +5,22 @@ The page is that of examples/browser, and so is the app. Its lock says which SDK
 
 import asyncio
 import base64
+import contextlib
 import os
+import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
+import httpx
 import pytest
 from playwright.async_api import Page, async_playwright
 
@@ -89,7 +95,8 @@ async def browsing(microphone: Path) -> AsyncIterator[Page]:
             args=[*ARGUMENTS, f"--use-file-for-fake-audio-capture={microphone}"],
         )
         try:
-            yield await browser.new_page(viewport={"width": 1120, "height": 860})
+            context = await browser.new_context(viewport={"width": 1120, "height": 860})
+            yield await context.new_page()
         finally:
             await browser.close()
 
@@ -134,6 +141,14 @@ async def test_the_sdk_holds_a_conversation(
         )
         seen = await page.evaluate("seen")
         await page.screenshot(path=tmp_path / "call.png")
+        second = await page.context.new_page()
+        await second.goto(url)
+        await second.get_by_role("button", name="Talk to the guide").click()
+        refused = await second.get_by_role("alert").text_content(timeout=BOUND)
+        await second.screenshot(path=tmp_path / "refused.png")
+        await second.close()
+        assert runway.open_sessions == [session]
+
         await page.get_by_role("button", name="End call").click()
         await page.get_by_role("button", name="Talk to the guide").wait_for(timeout=BOUND)
         await asyncio.wait_for(session.ended.wait(), TOLD)
@@ -152,7 +167,45 @@ async def test_the_sdk_holds_a_conversation(
     loud = [each["level"] > LOUD for each in seen]
     assert sum(loud) > 20
     assert max(mouths) - min(mouths) > OPEN
+    assert refused == "You have a call already. End it first."
     assert not complaints
+
+
+def test_one_command_runs_it(example: ModuleType) -> None:
+    """It starts without a key; Ctrl-C ends the session that is open, and everything else."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    server = subprocess.Popen(
+        [sys.executable, EXAMPLE / "server.py", "--port", str(port)],
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    assert server.stderr is not None
+    said = []
+    try:
+        for line in server.stderr:
+            said.append(line)
+            if url in line:
+                break
+        with httpx.Client(base_url=url, headers={"origin": url}, timeout=30.0) as http:
+            for _ in range(100):
+                with contextlib.suppress(httpx.ConnectError):
+                    assert "A guide to the harbour" in http.get("/").text
+                    break
+                time.sleep(0.1)
+            http.post("/api/avatar/connect", json={"avatarId": "guide"}).raise_for_status()
+        os.killpg(server.pid, signal.SIGINT)
+        said += server.stderr.readlines()
+        server.wait(20)
+    finally:
+        server.kill()
+        server.wait()
+        server.stderr.close()
+    assert server.returncode in (0, -signal.SIGINT)
+    assert [line for line in said if re.search("Runway session .* ended", line)]
 
 
 def test_what_is_needed_is_said(tmp_path: Path) -> None:
