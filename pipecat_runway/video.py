@@ -361,6 +361,7 @@ class RunwayVideoService(AIService):
             case _:
                 self._hold(avatar, frame)
         avatar.spoke()
+        await asyncio.sleep(0)  # a burst of speech must not hold up its own beginning
 
     def _speak(self, avatar: Avatar, frame: TTSAudioRawFrame) -> None:
         ledger, now = avatar.ledger, time.monotonic()
