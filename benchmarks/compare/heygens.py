@@ -1,16 +1,13 @@
 """HeyGen's: Pipecat's `HeyGenVideoService` with its defaults, its API pointed at the stand-in."""
 
-import sys
 from typing import Any
 
 import aiohttp
-from loguru import logger
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.services.heygen.api_interactive_avatar import HeyGenApi
 from pipecat.services.heygen.video import HeyGenVideoService
 
-from benchmarks.compare.party import main
-from benchmarks.compare.pipecats import PipecatParty
+from benchmarks.compare.pipecats import PipecatParty, main
 
 
 class HeyGens(PipecatParty):
@@ -27,6 +24,4 @@ class HeyGens(PipecatParty):
 
 
 if __name__ == "__main__":
-    logger.remove()
-    logger.add(sys.stderr, level="WARNING")
     main(HeyGens)

@@ -64,6 +64,9 @@ class LiveKits:
         await self._ears.aclose()
         await self._room.disconnect()
 
+    def told(self) -> dict[str, Any]:
+        return {}
+
     def _on_finished(self, event: Any) -> None:
         if not event.interrupted:
             self._record.note("stopped")

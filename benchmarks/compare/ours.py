@@ -1,13 +1,10 @@
 """Ours: `RunwayVideoService`, with nothing set but the character and where everything is."""
 
-import sys
 from typing import Any
 
-from loguru import logger
 from pipecat.processors.frame_processor import FrameProcessor
 
-from benchmarks.compare.party import main
-from benchmarks.compare.pipecats import PipecatParty
+from benchmarks.compare.pipecats import PipecatParty, main
 from pipecat_runway import RunwayVideoService
 
 
@@ -27,6 +24,4 @@ class Ours(PipecatParty):
 
 
 if __name__ == "__main__":
-    logger.remove()
-    logger.add(sys.stderr, level="WARNING")
     main(Ours)

@@ -18,13 +18,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from benchmarks.compare.pacing import frames
+from benchmarks.compare.pacing import RATE, frames
 from benchmarks.compare.record import Record
 
 JOIN_BOUND = 40.0  # s
-QUIET = 0.9  # s without sound: the utterance is over, also for those who know by a time-out
+QUIET = 1.2  # s without sound: the utterance is over, also for those who know by a time-out
 SETTLE = 2.0  # s after the first picture: jitter buffers and encoders come to rest
 LAG_EVERY = 0.005  # s between looks at the event loop
+MEMORY_EVERY = 5.0  # s
 LINE_LIMIT = 1 << 20
 
 
@@ -45,6 +46,9 @@ class Party(Protocol):
 
     async def leave(self) -> None:
         """End the session."""
+
+    def told(self) -> dict[str, Any]:
+        """What else is known of a steady session."""
 
 
 Make = Callable[[Record], Party]
@@ -86,7 +90,7 @@ class Client:
             await asyncio.sleep(0.3)  # pictures of a mouth that is shut
             record.note(f"say {number} {pace}")
             await party.say(frames(pcm.tobytes(), pace), f"utterance-{id(record)}-{number}")
-            await self._quiet(record, len(pcm) / 24_000)
+            await self._quiet(record, len(pcm) / RATE)
         record.keep = False
         record.save(Path(file))
         return {}
@@ -94,27 +98,31 @@ class Client:
     async def barge_ins(
         self, speech: str, at: list[float], then: float, file: str
     ) -> dict[str, Any]:
-        """Interrupt every other utterance at an instant; the one after it follows at once."""
+        """Interrupt speech at instants after its first sound, and speak again soon after.
+
+        Each is followed by an utterance that nothing came before, to compare the onset with.
+        """
         party, record = self._sessions[0]
         record.clear()
         record.keep = True
-        said = iter(np.load(speech))
+        with np.load(speech) as data:
+            long, short = list(data["long"]), list(data["short"])
         for number, instant in enumerate(at):
-            old = next(said).tobytes()
-            record.note(f"say {3 * number} burst")
-            await party.say(frames(old, "burst"), f"old-{number}")
-            began = record.last_audible
+            record.note(f"say {number} burst old")
+            before = record.last_audible
+            await party.say(frames(long.pop(0).tobytes(), "burst"), f"old-{number}")
             async with asyncio.timeout(10):
-                while record.last_audible == began:  # noqa: ASYNC110
+                while record.last_audible == before:  # noqa: ASYNC110 - nothing tells of it
                     await asyncio.sleep(0.002)
             await asyncio.sleep(instant)
+            record.note(f"cut {number}")
             await party.interrupt()
             await asyncio.sleep(then)
-            for late, name in enumerate(("next", "calm"), 1):
-                pcm = next(said)
-                record.note(f"say {3 * number + late} burst {name}")
+            for name in ("next", "calm"):
+                pcm = short.pop(0)
+                record.note(f"say {number} burst {name}")
                 await party.say(frames(pcm.tobytes(), "burst"), f"{name}-{number}")
-                await self._quiet(record, len(pcm) / 24_000)
+                await self._quiet(record, len(pcm) / RATE)
         record.keep = False
         record.save(Path(file))
         return {}
@@ -130,7 +138,10 @@ class Client:
         lags: list[float] = []
         probe = asyncio.create_task(_probe(lags))
         used, began = cpu(), time.monotonic()
-        await asyncio.sleep(seconds)
+        resident = [memory()]
+        while (left := began + seconds - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, MEMORY_EVERY))
+            resident.append(memory())
         used, wall = cpu() - used, time.monotonic() - began
         shown = [record.pictures / wall for _, record in self._sessions]
         gaps = [record.longest_gap for _, record in self._sessions]
@@ -140,9 +151,11 @@ class Client:
         return {
             "cpu": used / wall,
             "lags": [round(lag * 1000, 3) for lag in lags],
-            "memory": memory(),
+            "memory": resident[-1],
+            "resident": resident,
             "pictures a second": shown,
             "longest gaps": gaps,
+            "told": [party.told() for party, _ in self._sessions],
         }
 
     async def _talk(self, party: Party, speech: Any, session: int) -> None:
@@ -150,7 +163,7 @@ class Client:
         while True:
             pcm = speech[number % len(speech)]
             await party.say(frames(pcm.tobytes(), "real-time"), f"talk-{session}-{number}")
-            await asyncio.sleep(len(pcm) / 24_000)
+            await asyncio.sleep(len(pcm) / RATE)
             number += 1
 
     async def _quiet(self, record: Record, length: float) -> None:

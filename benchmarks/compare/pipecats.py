@@ -1,12 +1,14 @@
-"""What the Pipecat parties have in common: a pipeline with a service in it and a transport behind."""
+"""What the Pipecat parties share: a pipeline with a service in it and a transport behind."""
 
 import asyncio
+import sys
 import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
+from loguru import logger
 from pipecat.frames.frames import (
     BotStartedSpeakingFrame,
     BotStoppedSpeakingFrame,
@@ -29,6 +31,7 @@ from pipecat.transports.base_output import BaseOutputTransport
 from pipecat.transports.base_transport import TransportParams
 from pipecat.workers.runner import WorkerRunner
 
+from benchmarks.compare import party
 from benchmarks.compare.pacing import RATE
 from benchmarks.compare.record import AUDIBLE, Record
 
@@ -37,11 +40,7 @@ JITTER = 0.06  # s a chunk may be late and still follow on without a gap, as for
 
 
 class Entrance(FrameProcessor):
-    """In front of the service: notes when speech gets there.
-
-    Attributes:
-        on_speech: Called with every frame of it.
-    """
+    """In front of the service: notes when speech gets there."""
 
     def __init__(self, record: Record) -> None:
         super().__init__(enable_direct_mode=True)
@@ -114,7 +113,15 @@ class Listener(BaseOutputTransport):
 
 
 class PipecatParty:
-    """A pipeline around a service."""
+    """A pipeline around a service.
+
+    Attributes:
+        entrance: What stands in front of it.
+        exit: What stands behind it.
+    """
+
+    entrance = Entrance
+    exit = Exit
 
     def __init__(self, record: Record) -> None:
         self._record = record
@@ -136,9 +143,9 @@ class PipecatParty:
             video_out_framerate=where["fps"],
         )
         processors = [
-            Entrance(self._record),
+            self.entrance(self._record),
             await self.service(where),
-            Exit(self._record),
+            self.exit(self._record),
             Listener(params, self._record),
         ]
         self._worker = PipelineWorker(
@@ -162,6 +169,9 @@ class PipecatParty:
         await self._queue(EndFrame())
         await asyncio.wait_for(self._running, END_BOUND)
 
+    def told(self) -> dict[str, Any]:
+        return {}
+
     async def _queue(self, frame: Frame) -> None:
         assert self._worker is not None
         await self._worker.queue_frame(frame)
@@ -170,3 +180,10 @@ class PipecatParty:
         runner = WorkerRunner(handle_sigint=False)
         await runner.add_workers(worker)
         await runner.run()
+
+
+def main(make: party.Make) -> None:
+    """Be a Pipecat party's process, which logs what is wrong and no more."""
+    logger.remove()
+    logger.add(sys.stderr, level="WARNING")
+    party.main(make)

@@ -17,7 +17,7 @@ class Record:
     """What came out of one session.
 
     Attributes:
-        keep: Whether sound and mouths are kept; otherwise only counted, which costs next to nothing.
+        keep: Whether sound and mouths are kept; otherwise they are only counted, which is cheap.
         pictures: How many came.
         last_picture: When the last one came.
         longest_gap: The longest time between two, in s.

@@ -1,4 +1,4 @@
-"""What the parties meet: one LiveKit server, one local Runway, painted avatars in processes apart."""
+"""What the parties meet: one LiveKit server, one local Runway, painted avatars."""
 
 import asyncio
 import datetime
@@ -32,6 +32,9 @@ PARTIES = {
     "livekit": "benchmarks.compare.livekits",
     "heygen": "benchmarks.compare.heygens",
 }
+PROBED = "ours, probed"
+SLOW = "ours, slowly taken"
+MODULES = PARTIES | {PROBED: "benchmarks.compare.probed", SLOW: "benchmarks.compare.slow"}
 START_BOUND = 60.0  # s for a process; importing Pipecat on a busy machine takes some
 ORDER_BOUND = 900.0  # s
 END_BOUND = 25.0  # s
@@ -95,6 +98,11 @@ class Stage:
         """What the stand-in for HeyGen's cloud cost each piece of speech, in s."""
         return self._stand_in.detours
 
+    def reported(self, kind: str) -> list[float]:
+        """When any painted avatar reported something, in order."""
+        theirs = [event for session in self._runway.sessions for event in session.events]
+        return sorted(event.at for event in [*self.events, *theirs] if event.kind == kind)
+
     @property
     def pictured(self) -> dict[str, Any]:
         """What the picture is."""
@@ -135,7 +143,7 @@ class Stage:
         return self._judges
 
     async def _where(self, name: str, rooms: list[str]) -> dict[str, Any]:
-        if name == "ours":
+        if name in ("ours", PROBED, SLOW):
             return self.pictured | self._runway.env
         if name == "heygen":
             return self.pictured | {"api": self._stand_in.url}
@@ -190,9 +198,7 @@ class Stage:
     def avatar_of(self, session: str) -> str:
         return AVATAR
 
-    def token(
-        self, session: str, identity: str, *, behalf: str | None = None
-    ) -> str:
+    def token(self, session: str, identity: str, *, behalf: str | None = None) -> str:
         token = (
             api.AccessToken(self._livekit.api_key, self._livekit.api_secret)
             .with_identity(identity)
@@ -205,9 +211,7 @@ class Stage:
         return token.to_jwt()
 
     def _api(self) -> api.LiveKitAPI:
-        return api.LiveKitAPI(
-            self._livekit.url, self._livekit.api_key, self._livekit.api_secret
-        )
+        return api.LiveKitAPI(self._livekit.url, self._livekit.api_key, self._livekit.api_secret)
 
 
 class PartyProcess:
@@ -233,7 +237,7 @@ class PartyProcess:
         """
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         process = await asyncio.create_subprocess_exec(
-            *(str(python), "-m", PARTIES[name]),
+            *(str(python), "-m", MODULES[name]),
             stdin=PIPE,
             stdout=PIPE,
             env=environment,
