@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,14 +18,17 @@ from typing import Any
 
 from loguru import logger
 
-from benchmarks.compare import barge_in, load, onsets, own_delay, report, slow_consumer
+from benchmarks.compare import barge_in, lips, load, netns, onsets, own_delay, report, slow_consumer
 from benchmarks.compare.pacing import PACES
 from benchmarks.compare.stage import PARTIES, Stage
+from pipecat_runway.simulator import LiveKitServer
+from tests.conftest import service_for
 from tests.judges import judge
+from tests.scenarios.bars import LUMA, show_bars
 
 Result = dict[str, Any]
 PACKAGES = ("pipecat-runway", "pipecat-ai", "livekit", "runwayml", "aiortc")
-USAGE = "Beside other services: compare, curve, report; see compare --help."
+USAGE = "Beside other services: compare, curve, slow-consumer, colours, lips, report."
 WHAT = ("onsets", "own-delay", "barge-in", "load")
 
 
@@ -60,10 +64,35 @@ async def slow(options: argparse.Namespace) -> Result:
         return await slow_consumer.measure(stage, options.minutes)
 
 
+async def colours(options: argparse.Namespace) -> Result:
+    """Colour bars through our service, made by either matrix."""
+    async with LiveKitServer() as livekit:
+        return {matrix: asdict(await show_bars(livekit, matrix, service_for)) for matrix in LUMA}
+
+
+async def lips_and_sound(options: argparse.Namespace) -> Result:
+    """Whether sound and picture belong together, with packets lost and without."""
+    parties = list(options.only)
+    found = {}
+    for loss in options.loss:
+        if not loss:
+            async with Stage(judges=await _judges(parties)) as stage:
+                found["0"] = await lips.measure(stage, parties, options.minutes)
+        elif reason := netns.unable():
+            print(f"lips: no packets are lost on purpose here: {reason}", file=sys.stderr)
+        else:
+            found[f"{loss:g}"] = await netns.apart(
+                "benchmarks.compare.lossy", loss=loss, parties=parties, minutes=options.minutes
+            )
+    return {"minutes": options.minutes, "loss": found}
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], Awaitable[Result]]] = {
     "compare": compare,
     "curve": curve,
     "slow-consumer": slow,
+    "colours": colours,
+    "lips": lips_and_sound,
 }
 
 
@@ -110,10 +139,13 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--most", type=int, default=8, help="curve: sessions in one process")
     parser.add_argument("--size", type=_size, default=(1280, 720), help="curve: of the picture")
     parser.add_argument("--minutes", type=float, default=1, help="how long others run")
+    parser.add_argument(
+        "--loss", nargs="+", type=float, default=[0], help="lips: %% of packets lost, in turn"
+    )
     parser.add_argument("--write-docs", action="store_true", help="renew docs/benchmarks.md")
     options = parser.parse_args(arguments)
     if options.only is None:
-        options.only = ["floor", "ours", "heygen"] if options.command == "curve" else list(PARTIES)
+        options.only = [p for p in PARTIES if options.command == "compare" or p != "livekit"]
     logger.remove()
     logger.add(sys.stderr, level="WARNING")
     if options.command != "report":

@@ -1,8 +1,8 @@
 """LiveKit's own: `DataStreamAudioOutput` of livekit-agents, as its Runway plugin makes it.
 
-Runs in the judges' environment. What speech passes through before it is what an `AgentSession` does
-(livekit-agents 1.8.9, voice/generation.py): a resampler of LiveKit's default quality. An agent never
-takes the avatar's picture, the users' clients do: here it is taken as the floor does.
+Runs in the judges' environment. What speech passes through before it is what an `AgentSession`
+does (livekit-agents 1.8.9, voice/generation.py): a resampler of LiveKit's default quality. An agent
+never takes the avatar's picture, the users' clients do: here it is taken as the floor does.
 """
 
 import os

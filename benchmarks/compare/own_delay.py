@@ -80,9 +80,8 @@ def delays(notes: Notes, kind: str) -> list[tuple[float, float]]:
     for at, what in notes:
         if what.startswith(f"{kind} yielded "):
             yielded[what.rpartition(" ")[2]] = at
-        elif what.startswith(f"{kind} pushed "):
-            if (came := yielded.get(what.rpartition(" ")[2])) is not None:
-                found.append((at, at - came))
+        elif what.startswith(f"{kind} pushed ") and what.rpartition(" ")[2] in yielded:
+            found.append((at, at - yielded[what.rpartition(" ")[2]]))
     return found
 
 

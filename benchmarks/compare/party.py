@@ -129,8 +129,9 @@ class Client:
 
     async def steady(self, speech: str, seconds: float) -> dict[str, Any]:
         """Speak half of the time, in real time, and say what that costs."""
+        over = asyncio.Event()
         talking = [
-            asyncio.create_task(self._talk(party, np.load(speech), number))
+            asyncio.create_task(self._talk(party, np.load(speech), number, over))
             for number, (party, _) in enumerate(self._sessions)
         ]
         for _, record in self._sessions:
@@ -145,9 +146,10 @@ class Client:
         used, wall = cpu() - used, time.monotonic() - began
         shown = [record.pictures / wall for _, record in self._sessions]
         gaps = [record.longest_gap for _, record in self._sessions]
-        for task in (probe, *talking):
-            task.cancel()
-        await asyncio.gather(probe, *talking, return_exceptions=True)
+        probe.cancel()
+        over.set()
+        await asyncio.gather(*talking)
+        await asyncio.gather(probe, return_exceptions=True)
         return {
             "cpu": used / wall,
             "lags": [round(lag * 1000, 3) for lag in lags],
@@ -158,9 +160,9 @@ class Client:
             "told": [party.told() for party, _ in self._sessions],
         }
 
-    async def _talk(self, party: Party, speech: Any, session: int) -> None:
+    async def _talk(self, party: Party, speech: Any, session: int, over: asyncio.Event) -> None:
         number = 0
-        while True:
+        while not over.is_set():
             pcm = speech[number % len(speech)]
             await party.say(frames(pcm.tobytes(), "real-time"), f"talk-{session}-{number}")
             await asyncio.sleep(len(pcm) / RATE)

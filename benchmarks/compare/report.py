@@ -99,16 +99,16 @@ def _onsets(found: Result, detour: Result) -> Iterator[str]:
     yield ""
     if detour.get("count"):
         yield (
-            "HeyGen's figures contain the stand-in's detour, which takes a piece of speech from the "
-            f"websocket into LiveKit: {detour['p50']:.1f} ms in the median."
+            "HeyGen's figures contain the stand-in's detour, which takes a piece of speech from "
+            f"the websocket into LiveKit: {detour['p50']:.1f} ms in the median."
         )
         yield ""
     yield "### The end of an utterance"
     yield ""
     yield (
-        "ms, least / median / p95. `TTSStoppedFrame` after the last audible sound left the service "
-        "(the first and the third: `lk.playback_finished` after it came); `BotStoppedSpeakingFrame` "
-        "after the transport had played it. Below 0: before it."
+        "ms, least / median / p95. `TTSStoppedFrame` after the last audible sound left the "
+        "service (without Pipecat: `lk.playback_finished` after it came); "
+        "`BotStoppedSpeakingFrame` after the transport had played it. Below 0: before it."
     )
     yield ""
     rows = [
