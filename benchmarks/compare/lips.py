@@ -1,18 +1,19 @@
 """Whether sound and picture belong together as they come out, and stay together.
 
-The signal is the mouth itself: it follows the loudness of speech that comes in bursts, and from both
-together the lag is found more exactly than from single pictures, which are 42 ms apart.
+The signal is the mouth itself: it follows the loudness of speech that comes in bursts, and from
+both together the lag is found more exactly than from single pictures, which are 42 ms apart.
 """
 
 import random
 from typing import Any
 
+import av
 import numpy as np
 
 from benchmarks.compare.pacing import RATE
 from benchmarks.compare.reading import Spoken, Taken, figures
 from benchmarks.compare.stage import CHARACTER, PartyError, Stage
-from pipecat_runway.cli.measure import SOUND_RATE, Film, Sync, sync
+from pipecat_runway.cli.measure import SOUND_RATE, Film, sync
 from pipecat_runway.simulator.face import Face, mouth_openness
 from tests.kit.marks import marked_speech, resampled
 
@@ -46,10 +47,10 @@ async def measure(stage: Stage, parties: list[str], minutes: float) -> Result:
                 taken = Taken(file, (stage.faults.width, stage.faults.height))
                 own = own_lag(said[0], stage.faults.fps)
                 for spoken in taken.spoken():
-                    if (lag := _sync(taken, spoken, stage.faults.fps)) is None:
+                    if (late := offset(taken, spoken, stage.faults.fps, own)) is None:
                         lost += 1
                     else:
-                        offsets.append((spoken.into, lag.lag - own))
+                        offsets.append((spoken.into, late))
                 if lost > 10 * ROUND:
                     raise PartyError(f"{party}: its mouth is not seen to move")
                 print(f"lips: {party}, {len(offsets)} utterances", flush=True)
@@ -97,13 +98,21 @@ def own_lag(pcm: np.ndarray[Any, Any], fps: float) -> float:
     mouths = []
     for at, level in zip(times, silent.level(times, 1 / fps), strict=True):
         picture = face.paint(float(at), float(level), 1900.0)
-        mouths.append(mouth_openness(_rgb(picture)))
+        mouths.append(mouth_openness(rgb(picture)))
     found = sync(Film(SMALL, fps, times, np.array(mouths), sound))
     assert found is not None
     return found.lag
 
 
-def _sync(taken: Taken, spoken: Spoken, fps: float) -> Sync | None:
+def offset(taken: Taken, spoken: Spoken, fps: float, own: float) -> float | None:
+    """How much later an utterance's pictures came out than its sound, in s; None: no telling.
+
+    Args:
+        taken: What came out.
+        spoken: The utterance.
+        fps: Pictures a second.
+        own: What the mouth lags by itself, in s.
+    """
     if spoken.first is None or spoken.last is None:
         return None
     begin, end = spoken.first - 1.0, spoken.last + 1.0
@@ -126,12 +135,12 @@ def _sync(taken: Taken, spoken: Spoken, fps: float) -> Sync | None:
         taken.openness[seen],
         resampled(sound, rate, SOUND_RATE).astype(float),
     )
-    return sync(film)
+    found = sync(film)
+    return None if found is None else found.lag - own
 
 
-def _rgb(picture: Any) -> np.ndarray[Any, Any]:
-    import av
-
+def rgb(picture: Any) -> np.ndarray[Any, Any]:
+    """The colours of a small painted picture."""
     width, height = SMALL
     frame = av.VideoFrame.from_ndarray(picture.reshape(height * 3 // 2, width), "yuv420p")
     return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)

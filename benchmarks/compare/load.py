@@ -48,9 +48,7 @@ async def curve(stage: Stage, parties: list[str], most: int, seconds: float) -> 
         for party in list(alive):
             try:
                 async with stage.party(party, sessions) as process:
-                    busy = _busy()
                     steady = await process.do("steady", speech=speech, seconds=seconds)
-                    busy = _busy() - busy
             except PartyError as error:
                 found[party].append({"sessions": sessions, "error": str(error)})
                 alive.remove(party)
@@ -60,7 +58,7 @@ async def curve(stage: Stage, parties: list[str], most: int, seconds: float) -> 
                 {
                     "sessions": sessions,
                     "cpu": round(steady["cpu"], 3),
-                    "machine": round(busy / seconds / (os.cpu_count() or 1), 3),
+                    "machine": round(steady["machine"] / (os.cpu_count() or 1), 3),
                     "pictures a second": round(worst, 1),
                     "lag": figures(steady["lags"], per=1.0),
                     "memory": round(steady["memory"] - process.before, 1),
@@ -91,10 +89,3 @@ def _summary(rounds: list[Result]) -> Result:
         "pictures a second": round(min(min(each["pictures a second"]) for each in rounds), 2),
         "longest gap, ms": round(1000 * max(max(each["longest gaps"]) for each in rounds)),
     }
-
-
-def _busy() -> float:
-    """CPU time the machine has spent, on anything, in s."""
-    with open("/proc/stat") as stat:
-        user, nice, system, _, _, irq, soft = map(int, stat.readline().split()[1:8])
-    return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")

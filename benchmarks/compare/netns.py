@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.compare.stage import ROOT
 
 BOUND = 3600.0  # s
+ADDRESS = "10.200.0.1/24"  # leads nowhere
 
 
 def unable() -> str | None:
@@ -48,8 +49,16 @@ async def apart(module: str, **arguments: Any) -> Any:
 
 
 def begin() -> None:
-    """Have a loopback interface; for who runs inside."""
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    """Have a loopback interface, and another one, without which WebRTC does not begin."""
+    for command in (
+        "link set lo up",
+        "link add outside type veth peer name nobody",
+        f"address add {ADDRESS} dev outside",
+        "link set outside up",
+        "link set nobody up",
+        "route add default dev outside",
+    ):
+        subprocess.run(["ip", *command.split()], check=True)
 
 
 def lose(percent: float, port: int) -> None:

@@ -138,12 +138,12 @@ class Client:
             record.clear()
         lags: list[float] = []
         probe = asyncio.create_task(_probe(lags))
-        used, began = cpu(), time.monotonic()
+        used, busy, began = cpu(), machine(), time.monotonic()
         resident = [memory()]
         while (left := began + seconds - time.monotonic()) > 0:
             await asyncio.sleep(min(left, MEMORY_EVERY))
             resident.append(memory())
-        used, wall = cpu() - used, time.monotonic() - began
+        used, busy, wall = cpu() - used, machine() - busy, time.monotonic() - began
         shown = [record.pictures / wall for _, record in self._sessions]
         gaps = [record.longest_gap for _, record in self._sessions]
         probe.cancel()
@@ -152,6 +152,7 @@ class Client:
         await asyncio.gather(probe, return_exceptions=True)
         return {
             "cpu": used / wall,
+            "machine": busy / wall,
             "lags": [round(lag * 1000, 3) for lag in lags],
             "memory": resident[-1],
             "resident": resident,
@@ -193,6 +194,13 @@ def cpu() -> float:
     """CPU time this process has used, in s."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
+
+
+def machine() -> float:
+    """CPU time the whole machine has used, in s."""
+    with open("/proc/stat") as stat:
+        user, nice, system, _, _, irq, soft = map(int, stat.readline().split()[1:8])
+    return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")
 
 
 def memory() -> float:

@@ -14,8 +14,7 @@ NAMES = {
     "livekit": "LiveKit's `DataStreamAudioOutput`",
     "heygen": "`HeyGenVideoService`",
 }
-PAGES = ("compare", "curve")
-PLOTS = ("onsets", "curve")
+PAGES = ("compare", "curve", "lips", "slow-consumer", "colours")
 
 Result = dict[str, Any]
 
@@ -56,8 +55,14 @@ def _lines(kept: dict[str, Result]) -> Iterator[str]:
             yield from _barge_in(figures["barge-in"])
         if "load" in figures:
             yield from _load(figures["load"])
-    if curve := kept.get("curve"):
-        yield from _curve(curve)
+    for name, told in (
+        ("curve", _curve),
+        ("lips", _lips),
+        ("slow-consumer", _slow_consumer),
+        ("colours", _colours),
+    ):
+        if result := kept.get(name):
+            yield from told(result)
 
 
 def _machine(result: Result) -> Iterator[str]:
@@ -95,7 +100,7 @@ def _onsets(found: Result, detour: Result) -> Iterator[str]:
                 row += [_ms(what[kind], "p50", "p95"), times]
             rows.append(row)
     yield from _table(["", "TTS", "count", "first lips", "", "first sound", ""], rows)
-    yield "![From the first TTS sample to the first lips and the first sound](onsets.svg)"
+    yield "![From the first TTS sample to the first lips and sound](benchmark-onsets.svg)"
     yield ""
     if detour.get("count"):
         yield (
@@ -204,8 +209,69 @@ def _curve(result: Result) -> Iterator[str]:
             )
     head = ["", "sessions", "CPU, cores", "machine in use", "pictures a second, worst session"]
     yield from _table([*head, "lag p99, ms", "memory, MB"], rows)
-    yield "![CPU of a process by its sessions](curve.svg)"
+    yield "![CPU of a process by its sessions](benchmark-curve.svg)"
     yield ""
+
+
+def _lips(result: Result) -> Iterator[str]:
+    yield f"### Sound and picture, {result['figures']['minutes']:g} minutes each"
+    yield ""
+    yield from _machine(result)
+    yield (
+        "ms the picture is later than its sound as they come out (below 0: earlier), median; the "
+        "distance, p95; the slope of the line through all, ms a minute. Packets lost between the "
+        "LiveKit server and everybody, at random."
+    )
+    yield ""
+    rows = [
+        [
+            NAMES[party],
+            f"{loss} %",
+            str(what["offset"]["count"]),
+            f"{what['offset']['p50']:.0f}",
+            f"{what['distance']['p95']:.0f}",
+            f"{what['slope']:.1f}",
+            str(what["not seen or heard"]),
+        ]
+        for loss, parties in result["figures"]["loss"].items()
+        for party, what in parties.items()
+    ]
+    head = ["", "packets lost", "utterances", "offset", "distance p95", "slope", "not measurable"]
+    yield from _table(head, rows)
+
+
+def _slow_consumer(result: Result) -> Iterator[str]:
+    found = result["figures"]
+    yield f"### Five pictures a second taken, {found['minutes']:g} minutes"
+    yield ""
+    yield from _machine(result)
+    wrong = {kind: len(which) for kind, which in found["wrong with the sound"].items()}
+    waiting = ", ".join(f"{n} ({times} times)" for n, times in found["waiting"].items())
+    begun, settled, ended = found["memory, MB"]
+    rows = [
+        ["pictures waiting when one had been taken", waiting],
+        ["memory, MB: at the start, settled, at the end", f"{begun} / {settled} / {ended}"],
+        ["memory, MB a minute once settled", f"{found['memory, MB a minute']}"],
+        ["pieces of 100 ms", ", ".join(f"{n} {kind}" for kind, n in wrong.items())],
+        ["first sound, ms, p50 / p95", _ms(found["onsets"]["sound"], "p50", "p95")],
+    ]
+    yield from _table(["", ""], rows)
+
+
+def _colours(result: Result) -> Iterator[str]:
+    yield "### Colour bars"
+    yield ""
+    yield "Most that any of twelve bars is off, of 255, after VP8, LiveKit and this service."
+    yield ""
+    rows = [
+        [
+            f"bars made by {matrix}",
+            f"{found['right']:.1f}",
+            *(f"{found['taken_as'][name]:.1f}" for name in ("BT.601", "BT.709")),
+        ]
+        for matrix, found in result["figures"].items()
+    ]
+    yield from _table(["", "from the colours meant", "read by BT.601", "read by BT.709"], rows)
 
 
 def _plot(kept: dict[str, Result], to: Path) -> None:
@@ -218,7 +284,7 @@ def _plot(kept: dict[str, Result], to: Path) -> None:
 
     def save(figure: Any, name: str) -> None:
         figure.tight_layout()
-        figure.savefig(to / f"{name}.svg", metadata={"Date": None})
+        figure.savefig(to / f"benchmark-{name}.svg", metadata={"Date": None})
         pyplot.close(figure)
 
     if onsets := kept.get("compare", {}).get("figures", {}).get("onsets"):

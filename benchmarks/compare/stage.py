@@ -52,6 +52,7 @@ class Stage:
         height: Of the picture, in pixels.
         fps: Pictures a second.
         judges: The Python of the judges' environment, where livekit-agents is.
+        **knobs: Other knobs of the avatars.
 
     Attributes:
         events: What the painted avatars reported, newest last.
@@ -65,13 +66,13 @@ class Stage:
         height: int = 720,
         fps: float = 24.0,
         judges: Path | None = None,
-        livekit: LiveKitServer | None = None,
+        **knobs: Any,
     ) -> None:
-        self.faults = Faults(width=width, height=height, fps=fps, effective_limit=7200)
+        self.faults = Faults(width=width, height=height, fps=fps, effective_limit=7200, **knobs)
         self.events: list[WorkerEvent] = []
         self.directory = Path()
         self._judges = judges
-        self._livekit = livekit or LiveKitServer()
+        self._livekit = LiveKitServer()
         self._workers = WorkerHost(self.events.append)
         self._runway = RunwaySimulator(self.faults, livekit=self._livekit)
         self._stand_in = StandIn(self)
