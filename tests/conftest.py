@@ -97,6 +97,7 @@ async def runway(
     for session in _simulator.open_sessions:
         await session_over(_simulator, session)
     assert not left, f"sessions left open: {left}"
+    await _simulator.wait_ended(10.0)
     assert all(s.ended.is_set() for s in set(_simulator.sessions) - before)
     written = [path for path, record in registry.entries() if record and record.session_id]
     assert not (written and can_end), f"sessions still written down: {written}"

@@ -14,11 +14,21 @@ STOREYS = [
     [  # pure
         *("wire", "errors", "retries", "refusals", "lifecycle", "renewal", "addresses"),
         *("sizes", "measures", "lipsync", "playback", "handover", "ownership"),
+        *("tools", "transcripts", "responses"),
     ],
-    ["matching", "pauses", "words", "hearing"],  # pure but for numpy
-    ["api", "registry", "guard", "roomfacts", "reception", "tracks", "room", "media"],  # adapters
-    ["ending", "billed", "session", "sessions", "audience", "face", "faces", "avatar"],  # owners
-    ["settings", "pictures", "texts", "telemetry", "video"],  # Pipecat faces
+    ["matching", "pauses", "words", "hearing", "speaking"],  # pure but for numpy
+    [  # adapters
+        *("api", "elevenlabs", "registry", "guard"),
+        *("roomfacts", "joining", "reception", "tracks", "room", "managedroom", "media"),
+    ],
+    [  # owners
+        *("ending", "billed", "session", "sessions", "audience", "face", "faces", "avatar"),
+        *("backend", "managed", "conversation"),
+    ],
+    [  # Pipecat faces
+        *("settings", "options", "pictures", "texts", "telemetry", "video"),
+        *("functions", "backend_tools", "frames", "llm"),
+    ],
     ["flows"],  # Pipecat Flows' view of a face
     ["__init__"],
 ]
@@ -26,15 +36,18 @@ ORDER = [name for storey in STOREYS for name in storey]
 BESIDE = ["pytest_plugin"]  # like simulator/ and cli/
 PURE = set(STOREYS[0])
 SDKS = {  # each third-party SDK has its one door
-    "runwayml": {"api", "video"},  # video: the type of its `client` argument
+    "runwayml": {"api", "video", "llm", "backend_tools"},  # beside api: a `client`'s type
     # The picture and sound types they hand on.
     "livekit": {
-        *("room", "roomfacts", "tracks", "reception", "media"),
-        *("audience", "avatar", "pictures", "video"),
+        *("room", "roomfacts", "joining", "reception", "tracks", "media", "managedroom"),
+        *("pictures", "video", "audience", "avatar", "conversation", "llm"),
     },
-    "pipecat": {"settings", "pictures", "texts", "telemetry", "video", "flows"},
+    "pipecat": {
+        *("settings", "options", "pictures", "texts", "telemetry", "video", "flows"),
+        *("functions", "backend_tools", "frames", "llm"),
+    },
     "opentelemetry": {"telemetry"},
-    "httpx": {"api"},
+    "httpx": {"api", "elevenlabs"},
     "aiohttp": {"room"},
     "PIL": {"media"},
 }

@@ -3,6 +3,7 @@
 from pipecat_runway.simulator.faults import (
     Action,
     Babble,
+    Captions,
     ClearAnswer,
     ErrorBody,
     Faults,
@@ -14,12 +15,15 @@ from pipecat_runway.simulator.faults import (
 from pipecat_runway.simulator.livekit_binary import LiveKitServerError
 from pipecat_runway.simulator.livekit_server import LiveKitServer
 from pipecat_runway.simulator.runway import RunwaySimulator
-from pipecat_runway.simulator.sessions import SimulatedSession
+from pipecat_runway.simulator.script import Call, Script, Turn
+from pipecat_runway.simulator.sessions import Said, SimulatedSession, ToolCall
 from pipecat_runway.simulator.switchboard import SwitchError
 
 __all__ = [
     "Action",
     "Babble",
+    "Call",
+    "Captions",
     "ClearAnswer",
     "ErrorBody",
     "Faults",
@@ -29,7 +33,11 @@ __all__ = [
     "Picture",
     "Route",
     "RunwaySimulator",
+    "Said",
+    "Script",
     "SimulatedSession",
     "SwitchError",
+    "ToolCall",
+    "Turn",
     "Voice",
 ]

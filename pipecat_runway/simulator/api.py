@@ -9,22 +9,29 @@ What the sources leave unknown is either a knob of :class:`Faults` or assumed he
 """
 
 import asyncio
-import json
 import secrets
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from email.utils import formatdate
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiohttp import hdrs, web
 
+from pipecat_runway.simulator.answers import (
+    BODY,
+    NO_CONTENT,
+    AnswerLost,
+    Refused,
+    read_json,
+    session_of,
+)
 from pipecat_runway.simulator.console import PREFIX, Console
 from pipecat_runway.simulator.faults import Faults
 from pipecat_runway.simulator.garbage import garbled, route_of
+from pipecat_runway.simulator.managed import CORS, ManagedRooms
 from pipecat_runway.simulator.schema import API_VERSION, MODEL, VERSION_HEADER
-from pipecat_runway.simulator.sessions import SimulatedSession, without_secrets
+from pipecat_runway.simulator.sessions import SimulatedSession
 from pipecat_runway.simulator.validation import query_issues, refusal, session_issues
 
 if TYPE_CHECKING:
@@ -37,9 +44,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 TOP_TIER = 20
 DAILY = 30_000
 
-NO_CONTENT = 204
 UNKNOWN_AVATAR = "Could not find Avatar"
-BODY = web.RequestKey("body", object)
 
 
 class SeenRequest(NamedTuple):
@@ -49,19 +54,6 @@ class SeenRequest(NamedTuple):
     path: str
     status: int
     body: Any = None
-
-
-class _AnswerLost(Exception):
-    """The connection is to be cut instead of an answer."""
-
-
-class _Refused(Exception):
-    """A request answered with something else than success."""
-
-    def __init__(self, status: int, body: str | dict[str, Any]) -> None:
-        super().__init__(status)
-        self.status = status
-        self.body = {"error": body} if isinstance(body, str) else body
 
 
 def create_app(runway: "RunwaySimulator") -> web.Application:
@@ -78,6 +70,7 @@ def create_app(runway: "RunwaySimulator") -> web.Application:
             web.get("/v1/avatars/{id}", api.retrieve_avatar, allow_head=False),
         ]
     )
+    app.add_routes(api.managed.routes())
     app.add_routes(Console(runway).routes())
     return app
 
@@ -85,6 +78,7 @@ def create_app(runway: "RunwaySimulator") -> web.Application:
 class _Api:
     def __init__(self, runway: "RunwaySimulator") -> None:
         self._runway = runway
+        self.managed = ManagedRooms(runway)
 
     @web.middleware
     async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -93,15 +87,16 @@ class _Api:
         if request.path.startswith(PREFIX):
             return await handler(request)
         try:
-            self._check_headers(request)
+            if not self.managed.has_own_key(request):
+                self._check_headers(request)
             response = await handler(request)
-        except _Refused as refused:
+        except Refused as refused:
             response = self._error(refused.status, refused.body)
         except web.HTTPException as error:  # the router's 404 and 405
             response = self._error(error.status, {"error": error.reason})
             if hdrs.ALLOW in error.headers:
                 response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
-        except _AnswerLost:
+        except AnswerLost:
             response = web.Response()
             if request.transport is not None:
                 request.transport.abort()
@@ -109,6 +104,8 @@ class _Api:
         await asyncio.sleep(faults.answer_delay)
         if faults.garbage is not None and faults.garbage_route in (None, route_of(request)):
             response = garbled(response, faults.garbage)
+        if self.managed.has_own_key(request):
+            response.headers.update(CORS)
         date = time.time() + self._runway.faults.clock_offset
         response.headers[hdrs.DATE] = formatdate(date, usegmt=True)
         lost = request.transport is None or request.transport.is_closing()
@@ -122,31 +119,31 @@ class _Api:
     async def create_session(self, request: web.Request) -> web.Response:
         """`POST /v1/realtime_sessions`."""
         faults = self._runway.faults
-        body = await self._json(request)
+        body = await read_json(request, faults)
         try:
             session = self._create(body, faults)
         finally:
             await asyncio.sleep(faults.create_delay)
         if faults.create_answer_lost:
-            raise _AnswerLost
+            raise AnswerLost
         return web.json_response({"id": session.id})
 
     async def retrieve_session(self, request: web.Request) -> web.Response:
         """`GET /v1/realtime_sessions/{id}`."""
         if (status := self._runway.faults.retrieve_status) is not None:
-            raise _Refused(status, _phrase(status))
-        return web.json_response(self._session(request).to_json())
+            raise Refused(status)
+        return web.json_response(session_of(request, self._runway).to_json())
 
     async def delete_session(self, request: web.Request) -> web.Response:
         """`DELETE /v1/realtime_sessions/{id}`."""
         faults = self._runway.faults
         if faults.delete_status is not None:
-            raise _Refused(faults.delete_status, _phrase(faults.delete_status))
-        session = self._session(request)
+            raise Refused(faults.delete_status)
+        session = session_of(request, self._runway)
         if session.is_open:
             self._runway.cancel(session)
         elif faults.delete_ended_status != NO_CONTENT:
-            raise _Refused(faults.delete_ended_status, "The session has ended.")
+            raise Refused(faults.delete_ended_status, "The session has ended.")
         return web.Response(status=NO_CONTENT)
 
     async def retrieve_organization(self, request: web.Request) -> web.Response:
@@ -169,10 +166,10 @@ class _Api:
         with suppress(ValueError):
             query["limit"] = int(query["limit"])
         if issues := query_issues(query):
-            raise _Refused(400, refusal(issues, self._runway.faults.error_body, "query"))
+            raise Refused(400, refusal(issues, self._runway.faults.error_body, "query"))
         cursor = query.get("cursor", "0")  # the index of the page's first avatar
         if not cursor.isdecimal():
-            raise _Refused(400, "Invalid cursor")
+            raise Refused(400, "Invalid cursor")
         end = int(cursor) + query["limit"]
         avatars = [avatar.to_json() for avatar in self._runway.avatars.values()]
         more = end < len(avatars)
@@ -183,51 +180,34 @@ class _Api:
         """`GET /v1/avatars/{id}`."""
         avatar = self._runway.avatars.get(request.match_info["id"])
         if avatar is None:
-            raise _Refused(404, UNKNOWN_AVATAR)
+            raise Refused(404, UNKNOWN_AVATAR)
         return web.json_response(avatar.to_json())
 
     def _create(self, body: Any, faults: Faults) -> SimulatedSession:
         if faults.create_status is not None:
-            raise _Refused(faults.create_status, _phrase(faults.create_status))
+            raise Refused(faults.create_status)
         if issues := session_issues(body, faults):
-            raise _Refused(400, refusal(issues, faults.error_body))
+            raise Refused(400, refusal(issues, faults.error_body))
         if avatar_id := body["avatar"].get("avatarId"):
             avatar = self._runway.avatars.get(avatar_id)
             if avatar is None:
-                raise _Refused(404, UNKNOWN_AVATAR)
+                raise Refused(404, UNKNOWN_AVATAR)
             if avatar.status != "READY" and faults.avatar_not_ready_status is not None:
-                raise _Refused(faults.avatar_not_ready_status, "The avatar is not ready.")
+                raise Refused(faults.avatar_not_ready_status, "The avatar is not ready.")
         if faults.no_credits:
             # The text of Runway's generation routes (runwayml/sdk-node issue 28).
             text = "You do not have enough credits to run this task."
-            raise _Refused(faults.no_credits_status, text)
+            raise Refused(faults.no_credits_status, text)
         if self._runway.is_full and not faults.queue_when_full:
-            raise _Refused(429, "Too many sessions are open.")
+            raise Refused(429, "Too many sessions are open.")
         return self._runway.create(body)
-
-    def _session(self, request: web.Request) -> SimulatedSession:
-        session = self._runway.find(request.match_info["id"])
-        if session is None:
-            raise _Refused(404, "Could not find RealtimeSession")
-        return session
 
     def _check_headers(self, request: web.Request) -> None:
         given = request.headers.get(hdrs.AUTHORIZATION, "")
         if not secrets.compare_digest(given.encode(), f"Bearer {self._runway.api_key}".encode()):
-            raise _Refused(401, "The API key is missing or wrong.")
+            raise Refused(401, "The API key is missing or wrong.")
         if request.headers.get(VERSION_HEADER) != API_VERSION:
-            raise _Refused(400, f"The header {VERSION_HEADER} must be {API_VERSION}.")
-
-    async def _json(self, request: web.Request) -> Any:
-        if request.content_type != "application/json":
-            # Its text is known from the consume route, its status is not.
-            raise _Refused(self._runway.faults.content_type_status, "Incorrect content type")
-        try:
-            body = json.loads(await request.read())
-        except ValueError:
-            raise _Refused(400, "The body is not JSON.") from None
-        request[BODY] = without_secrets(body)
-        return body
+            raise Refused(400, f"The header {VERSION_HEADER} must be {API_VERSION}.")
 
     def _error(self, status: int, body: dict[str, Any]) -> web.Response:
         faults = self._runway.faults
@@ -237,8 +217,3 @@ class _Api:
         if status == 400 or faults.json_errors:
             return web.json_response(body, status=status, headers=headers)
         return web.Response(text=body["error"], status=status, headers=headers)
-
-
-def _phrase(status: int) -> str:
-    known = {member.value: member.phrase for member in HTTPStatus}
-    return known.get(status, "Error")

@@ -74,6 +74,8 @@ class Route(Enum):
     DELETE = "delete"
     ORGANIZATION = "organization"
     AVATARS = "avatars"
+    CONSUME = "consume"
+    CONNECT_BACKEND = "connect_backend"
 
 
 class ClearAnswer(Enum):
@@ -87,6 +89,22 @@ class ClearAnswer(Enum):
     KEEP = "keep"  # as CONFIRM, but what the next `clear_keep` seconds hold is still played
     IGNORE = "ignore"  # answers "ok" and goes on speaking as if nothing had been asked
     UNSUPPORTED = "unsupported"  # the method is not registered: RpcError 1400
+
+
+class Captions(Enum):
+    """What the words of both sides are sent to the user as; all of these have been seen."""
+
+    DELTAS = "deltas"  # {"type": "transcription", "role", "turn", "text"}, a few words each
+    # {"type": "transcription", "segments": [{"id", "text", "final", "participantIdentity"}]}, the
+    # whole turn so far in each
+    SEGMENTS = "segments"
+    TRANSCRIPT = "transcript"  # {"type": "transcript", "segments": [{"id", "text"}]}, at its end
+    NESTED = "nested"  # {"type": "voice_transcript", "data": {"segments": […]}}
+    UNTYPED = "untyped"  # {"segments": […]}
+    EVENTS = "events"  # LiveKit's transcription packets, the whole turn so far in each
+    STREAMS = "streams"  # LiveKit's text streams `lk.transcription`, one a turn
+    TWICE = "twice"  # as DELTAS and as EVENTS at once
+    NONE = "none"
 
 
 class ErrorBody(Enum):
@@ -145,8 +163,17 @@ class Faults:
             process. RUNNING: it does not end, and is billed on.
         passes_ready: Whether a session with a LiveKit room of the customer's is READY, with a
             session key, while its worker is joining.
-        ready_lifetime: How long a session without such a room stays READY, unconsumed.
+        ready_lifetime: How long a session in a managed room stays READY, unconsumed.
         ready_expired_status: The status it has after that.
+        consume_status: Answer every consume with this status. None answers properly.
+        consume_refusal: Status for a consume that comes too early, too late or again.
+        consume_once: Whether credentials can be consumed only once.
+        consume_needs_json: Whether a consume without a JSON body is refused.
+        consumed_url: The address of the room that a consume tells. None: the true one.
+        consumed_timeout: How long the user may take to come once the session is consumed.
+        backend_status: Answer every connect_backend with this status. None answers properly.
+        backend_refusal: Status for a connect_backend before READY or after the end.
+        token_lifetime: How long the tokens of a managed room open it.
 
         join_delay: From the create to the worker's first knock at the room.
         never_join: The worker never comes; the session stays NOT_READY.
@@ -183,6 +210,21 @@ class Faults:
         gain: The worker's sound is multiplied by this.
         picture_delay: The picture is held back by this against the sound.
         drop_piece: Every n-th 100 ms of speech is swallowed by the worker. 0 swallows none.
+
+        joins_after_consume: The partner of a managed room comes this long after the consume. None:
+            it is there before the session is READY.
+        greet_delay: From the user's coming to the partner's greeting.
+        turn_silence: Silence of the user's that ends a turn.
+        thinking: From the end of a turn to the partner's doing something about it.
+        obey_barge_in: Whether the partner falls silent when the user speaks.
+        user_grace: How long a user who has left may take to come back.
+        captions: What the words of both sides are sent to the user as.
+        data_topic: Topic of what is sent to the user.
+        tool_echoes: Whether a client event is followed by an acknowledgement of the same name.
+        wrapped_args: Whether a backend tool is called with ``{"args": {…}}``; False: with the
+            arguments themselves.
+        deletes_room: Whether the managed room is deleted when its session ends; False leaves the
+            user alone in it.
 
         script: What is to happen in every session, as the switchboard reads it: ``"kill@2.5"`` is
             2.5 s after the create, ``"muted=yes@speech:1.2"`` after 1.2 s of speech.
@@ -223,6 +265,15 @@ class Faults:
     passes_ready: bool = False
     ready_lifetime: float = 300.0
     ready_expired_status: str = "FAILED"
+    consume_status: int | None = None
+    consume_refusal: int = 400
+    consume_once: bool = True
+    consume_needs_json: bool = False
+    consumed_url: str | None = None
+    consumed_timeout: float = 30.0
+    backend_status: int | None = None
+    backend_refusal: int = 400
+    token_lifetime: float = 600.0
 
     join_delay: float = 0.0
     never_join: bool = False
@@ -257,5 +308,17 @@ class Faults:
     gain: float = 1.0
     picture_delay: float = 0.0
     drop_piece: int = 0
+
+    joins_after_consume: float | None = None
+    greet_delay: float = 0.2
+    turn_silence: float = 0.6
+    thinking: float = 0.2
+    obey_barge_in: bool = True
+    user_grace: float = 5.0
+    captions: Captions = Captions.DELTAS
+    data_topic: str = ""
+    tool_echoes: bool = True
+    wrapped_args: bool = True
+    deletes_room: bool = True
 
     script: tuple[str, ...] = ()

@@ -21,6 +21,8 @@ ROUTES = {
 def route_of(request: web.Request) -> Route | None:
     """The route a request is for."""
     parts = request.path.split("/")
+    if (last := parts[-1]) in (Route.CONSUME.value, Route.CONNECT_BACKEND.value):
+        return Route(last)
     return ROUTES.get((request.method, parts[2])) if len(parts) > 2 else None
 
 

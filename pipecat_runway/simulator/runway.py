@@ -16,6 +16,8 @@ from pipecat_runway.simulator.avatars import AVATARS, SimulatedAvatar
 from pipecat_runway.simulator.faults import Faults
 from pipecat_runway.simulator.livekit_binary import Progress
 from pipecat_runway.simulator.livekit_server import LiveKitServer
+from pipecat_runway.simulator.rooms import LiveKitKeys
+from pipecat_runway.simulator.script import Part, Script
 from pipecat_runway.simulator.sessions import SimulatedSession, Status
 from pipecat_runway.simulator.switchboard import Switch, SwitchError, read_switch
 from pipecat_runway.simulator.switching import Operator
@@ -27,14 +29,6 @@ END_TIMEOUT = 5.0
 
 # Why a worker is called back from a session that ended with this status.
 LEAVE_REASONS = {Status.COMPLETED: "limit", Status.CANCELLED: "deleted", Status.FAILED: "fault"}
-
-
-class LiveKitKeys(Protocol):
-    """A LiveKit server's address and keys: a :class:`LiveKitServer`, or any object like it."""
-
-    url: str
-    api_key: str
-    api_secret: str
 
 
 class Workers(Protocol):
@@ -59,6 +53,7 @@ class Workers(Protocol):
         agent_identity: str | None,
         character: str,
         faults: Faults,
+        part: Part | None = None,
     ) -> None:
         """Send a worker into a room."""
 
@@ -86,6 +81,7 @@ class RunwaySimulator:
 
     Attributes:
         avatars: The account's custom avatars, by id.
+        partner: What the partners of managed rooms say and do, in sessions to come.
         requests: Every request answered, oldest first, without tokens.
         api_key: The key it accepts.
         workers: The avatar workers' host.
@@ -105,6 +101,7 @@ class RunwaySimulator:
     ) -> None:
         self.faults = faults or Faults()
         self.avatars: dict[str, SimulatedAvatar] = {avatar.id: avatar for avatar in AVATARS}
+        self.partner = Script()
         self.requests: list[SeenRequest] = []
         self.api_key = api_key or f"key_{secrets.token_hex(64)}"
         self.workers = (
@@ -229,7 +226,7 @@ class RunwaySimulator:
         await self._operator.throw(read_switch(switch), of)
 
     async def wait_ended(self, timeout: float) -> None:
-        """Wait until every session has ended and every worker has left its room.
+        """Wait until every session has ended, with its worker gone and its own room closed.
 
         Raises:
             TimeoutError: Some had not in time; the message names them.
@@ -238,6 +235,8 @@ class RunwaySimulator:
             async with asyncio.timeout(timeout):
                 while waiting := self._unsettled():
                     await waiting[0].worker_gone.wait()
+                    if life := self._lives.get(waiting[0].id):
+                        await asyncio.wait([life])
         except TimeoutError:
             raise TimeoutError(f"not ended within {timeout} s: {self._unsettled()}") from None
 
@@ -249,7 +248,7 @@ class RunwaySimulator:
         """Begin a session with a body that was found valid."""
         faults = self.faults
         queued = self.is_full or faults.queue_for > 0
-        session = SimulatedSession(body, faults, queued=queued)
+        session = SimulatedSession(body, faults, self.livekit, queued=queued)
         self._sessions[session.id] = session
         self._operator.begin(session)
         life = asyncio.create_task(self._live(session), name=f"simulated session {session.id}")
@@ -280,6 +279,10 @@ class RunwaySimulator:
         finally:
             if session.worker_called:
                 await self.workers.leave(session.id, LEAVE_REASONS[session.status])
+            if session.managed is not None and faults.deletes_room:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(session.worker_gone.wait(), END_TIMEOUT)
+                await session.managed.delete()
 
     async def _serve(self, session: SimulatedSession) -> None:
         faults = session.faults
@@ -288,16 +291,39 @@ class RunwaySimulator:
             self._admit()
         await session.admitted.wait()
         await asyncio.sleep(faults.join_delay)
-        if session.room is None:  # nobody consumes a session here, so it can only expire
-            session.ready()
-            await asyncio.sleep(faults.ready_lifetime)
-            session.end(Status(faults.ready_expired_status))
-            return
         if faults.never_join:
             await session.ended.wait()
-            return
-        if faults.passes_ready:
+        elif session.managed is None:
+            if faults.passes_ready:
+                session.ready()
+            await self._send_worker(session)
+        else:
+            await self._serve_user(session)
+        await session.running.wait()
+        if session.is_open:
+            await asyncio.sleep(session.limit)
+            session.end(Status.COMPLETED)
+
+    async def _serve_user(self, session: SimulatedSession) -> None:
+        """A session in a managed room, up to the coming of its user."""
+        faults = session.faults
+        if faults.joins_after_consume is None:
+            await self._send_worker(session)  # it is READY once that is there
+        else:
             session.ready()
+        await session.at_ready.wait()
+        try:
+            async with asyncio.timeout(faults.ready_lifetime):
+                await session.consumed.wait()
+            async with asyncio.timeout(faults.consumed_timeout):
+                if faults.joins_after_consume is not None:
+                    await asyncio.sleep(faults.joins_after_consume)
+                    await self._send_worker(session)
+                await session.running.wait()
+        except TimeoutError:
+            session.end(Status(faults.ready_expired_status))
+
+    async def _send_worker(self, session: SimulatedSession) -> None:
         room = session.call_worker()
         await self.workers.join(
             session_id=session.id,
@@ -307,10 +333,15 @@ class RunwaySimulator:
             agent_identity=room.agent_identity,
             character=session.character,
             faults=replace(session.faults, join_delay=0.0),  # it is over
+            part=self._part(session),
         )
-        await session.running.wait()
-        await asyncio.sleep(session.limit)
-        session.end(Status.COMPLETED)
+
+    def _part(self, session: SimulatedSession) -> Part | None:
+        if session.managed is None:
+            return None
+        avatar = self.avatars.get(session.character)
+        start = session.body.get("startScript", avatar.start_script if avatar else None)
+        return Part.of(self.partner, session.body, start, session.managed.backend)
 
     def _on_event(self, event: WorkerEvent) -> None:
         session = self._sessions[event.session_id]
@@ -319,7 +350,9 @@ class RunwaySimulator:
             self._operator.due(session, event.data["switch"])
         faults = session.faults
         match event.kind, event.data.get("reason"):
-            case "joined", _:
+            case "joined", _ if session.managed is not None:
+                session.ready()
+            case (("joined" | "user_joined"), _):
                 session.run()
             case "join_failed", _:
                 self._end(session, Status.FAILED)
@@ -333,8 +366,10 @@ class RunwaySimulator:
     def _end(
         self, session: SimulatedSession, status: Status, failure_code: str | None = None
     ) -> None:
+        was_open = session.is_open
         session.end(status, failure_code)
-        if not session.is_open and (life := self._lives.get(session.id)):
+        # Only once: what is left of its life is to clear up.
+        if was_open and not session.is_open and (life := self._lives.get(session.id)):
             life.cancel()
 
     def _over(self, session: SimulatedSession) -> None:
@@ -350,7 +385,7 @@ class RunwaySimulator:
                 waiting.admit()
 
     def _unsettled(self) -> list[SimulatedSession]:
-        return [session for session in self.sessions if not session.worker_gone.is_set()]
+        return [s for s in self.sessions if not s.worker_gone.is_set() or s.id in self._lives]
 
     async def _end_sessions(self) -> None:
         for session in self.open_sessions:

@@ -8,13 +8,14 @@ import time
 import uuid
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from pipecat_runway.simulator.avatars import timestamp
 from pipecat_runway.simulator.faults import Faults
+from pipecat_runway.simulator.rooms import AvatarRoom, LiveKitKeys, ManagedRoom
 from pipecat_runway.simulator.worker_host import LAST_KINDS
 from pipecat_runway.simulator.worker_messages import WorkerEvent
 
@@ -35,26 +36,37 @@ REMOVED = "[removed]"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CustomerRoom:
-    """The customer's LiveKit room a session's avatar is to join."""
+class ToolCall:
+    """A tool of the backend that a session's partner has called.
 
-    url: str
-    token: str = field(repr=False)
-    room_name: str
-    agent_identity: str | None
+    Attributes:
+        name: The tool's.
+        args: What it was called with.
+        result: What it answered. None: it failed, or has not answered yet.
+        error: Why it failed, as the partner was told. None: it has not.
+        seconds: How long it took. None: it has not answered yet.
+    """
 
-    @classmethod
-    def of(cls, body: dict[str, Any]) -> "CustomerRoom | None":
-        """The room named in a create's body, if one is; `integration` goes before `livekit`."""
-        given = body.get("integration", body.get("livekit"))
-        if given is None or "roomName" not in given:
-            return None
-        return cls(
-            url=given["url"],
-            token=given["token"],
-            room_name=given["roomName"],
-            agent_identity=given.get("agentIdentity"),
-        )
+    name: str
+    args: dict[str, Any]
+    result: Any = None
+    error: str | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one side of a conversation has said.
+
+    Attributes:
+        role: ``user`` or ``assistant``.
+        text: What of it was heard.
+        at: When that was over, UTC.
+    """
+
+    role: str
+    text: str
+    at: datetime
 
 
 class SimulatedSession:
@@ -68,28 +80,36 @@ class SimulatedSession:
         queued: Whether it waits for a free slot.
         created_at: When it was created, UTC.
         body: The create's body, without tokens and signed addresses.
-        room: The room to join; None when Runway's own would be used.
+        room: The customer's room; None: Runway's own, `managed`.
+        managed: The room of Runway's own; None: the customer's.
         character: A preset's id, or an avatar's own id.
         faults: The knobs it began with, as they were turned since.
         events: What its worker reported, oldest first.
         worker_called: Whether its worker may be in the room or on the way to it.
         admitted: Set when it has a slot.
+        at_ready: Set when it is READY for the first time.
+        consumed: Set when the user's credentials for the managed room have been handed out.
         running: Set when it is RUNNING for the first time, or has ended.
         ended: Set when its status is final.
         worker_gone: Set when it has ended and its worker is in no room, or never came.
     """
 
-    def __init__(self, body: dict[str, Any], faults: Faults, *, queued: bool = False) -> None:
+    def __init__(
+        self, body: dict[str, Any], faults: Faults, keys: LiveKitKeys, *, queued: bool = False
+    ) -> None:
         self.id = str(uuid.uuid4())
         self.status = Status.NOT_READY
         self.queued = queued
         self.created_at = datetime.now(UTC)
         self.body = without_secrets(body)
-        self.room = CustomerRoom.of(body)
+        self.room = AvatarRoom.of(body)
+        self.managed = None if self.room else ManagedRoom(self.id, keys, faults.token_lifetime)
         self.character: str = body["avatar"].get("presetId") or body["avatar"]["avatarId"]
         self.faults = faults
         self.events: list[WorkerEvent] = []
         self.admitted = asyncio.Event()
+        self.at_ready = asyncio.Event()
+        self.consumed = asyncio.Event()
         self.running = asyncio.Event()
         self.ended = asyncio.Event()
         self.worker_gone = asyncio.Event()
@@ -160,17 +180,31 @@ class SimulatedSession:
             self.status = Status.READY
             self._expires_at = datetime.now(UTC) + timedelta(seconds=self.faults.ready_lifetime)
             self._session_key = f"stk_{secrets.token_hex(32)}"
+            self.at_ready.set()
 
     def admit(self) -> None:
         """It has a slot."""
         self.queued = False
         self.admitted.set()
 
-    def call_worker(self) -> CustomerRoom:
+    def call_worker(self) -> AvatarRoom:
         """Its worker is about to be sent to the room."""
-        assert self.room is not None
         self.worker_called = True
+        if self.managed is not None:
+            return self.managed.for_worker()
+        assert self.room is not None
         return self.room
+
+    @property
+    def room_name(self) -> str:
+        """Name of its LiveKit room."""
+        return self.room.room_name if self.room else self.id
+
+    def opens_with(self, session_key: str) -> bool:
+        """Whether this is its session key."""
+        return bool(self._session_key) and secrets.compare_digest(
+            session_key.encode(), self._session_key.encode()
+        )
 
     def run(self) -> None:
         """Its avatar is in the room."""
@@ -242,6 +276,51 @@ class SimulatedSession:
             if event.kind == "audio" and event.data["stream"] == stream and "pcm" in event.data
         ]
         return b"".join(parts)
+
+    @property
+    def heard(self) -> bytes:
+        """What its partner heard of the user, if the simulator keeps audio: 16 kHz s16le mono."""
+        return b"".join(
+            base64.b64decode(event.data["pcm"])
+            for event in self.events
+            if event.kind == "heard" and "pcm" in event.data
+        )
+
+    @property
+    def calls(self) -> list[ToolCall]:
+        """The calls its partner made of tools of the backend, in order, with what came of them."""
+        calls: dict[str, ToolCall] = {}
+        for event in self.events:
+            data = event.data
+            if event.kind == "backend_call":
+                calls[data["call"]] = ToolCall(name=data["name"], args=data["args"])
+            elif event.kind == "backend_result":
+                calls[data["call"]] = replace(
+                    calls[data["call"]],
+                    result=data.get("result"),
+                    error=data.get("error"),
+                    seconds=data["seconds"],
+                )
+        return list(calls.values())
+
+    @property
+    def client_events(self) -> list[tuple[str, dict[str, Any]]]:
+        """The client events its partner sent, by name and arguments, in order."""
+        sent = [event.data for event in self.events if event.kind == "client_event"]
+        return [(data["name"], data["args"]) for data in sent]
+
+    @property
+    def conversation(self) -> list[Said]:
+        """What both sides have said in a managed room, in order."""
+        roles = {"turn_heard": "user", "said": "assistant"}
+        return [
+            Said(roles[event.kind], event.data["text"], self._when(event.at))
+            for event in self.events
+            if event.kind in roles
+        ]
+
+    def _when(self, at: float) -> datetime:
+        return self.created_at + timedelta(seconds=at - self._began)
 
     def _settle(self) -> None:
         if not self.is_open and not self.worker_called:

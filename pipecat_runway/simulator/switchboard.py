@@ -33,6 +33,7 @@ LIVE = frozenset(
     | {"playback_finished_times", "playback_position_error", "rpc_delay", "rpc_lost"}
     | {"clear", "clear_delay", "clear_keep", "obey_end_call", "obey_empty_room"}
     | {"leave_status", "room_lost_status", "failure_code"}
+    | {"obey_barge_in", "user_grace", "thinking", "tool_echoes", "wrapped_args"}
 )
 # What the avatar's worker does itself, in its own process; all else is done from outside.
 IN_THE_ROOM = frozenset({Action.KILL, Action.FREEZE, Action.LEAVE, Action.REJOIN, Action.BABBLE})

@@ -142,12 +142,10 @@ class Operator:
             raise SwitchError(f"the avatar of session {session.id} is not on its way") from None
 
     async def _delete_room(self, session: SimulatedSession) -> None:
-        if session.room is None:
-            raise SwitchError(f"session {session.id} has no room of the customer's")
         keys = self._runway.livekit
         async with api.LiveKitAPI(keys.url, keys.api_key, keys.api_secret) as livekit:
             try:
-                await livekit.room.delete_room(api.DeleteRoomRequest(room=session.room.room_name))
+                await livekit.room.delete_room(api.DeleteRoomRequest(room=session.room_name))
             except api.TwirpError as error:
                 raise SwitchError(f"the room cannot be deleted: {error.code}") from None
 

@@ -17,12 +17,14 @@ from typing import Any
 
 from pipecat_runway.simulator.avatar import Avatar
 from pipecat_runway.simulator.faults import Action
+from pipecat_runway.simulator.partner import Partner
+from pipecat_runway.simulator.performer import Performer
 from pipecat_runway.simulator.playout import Cues
 from pipecat_runway.simulator.switchboard import IN_THE_ROOM, LIVE, Switch, read_switch, shown
 from pipecat_runway.simulator.worker_messages import HELLO, Do, Join, Leave, WorkerEvent, read_order
 
 LAST_WORDS = 2.0  # seconds the avatars have to leave their rooms when the process must end
-ORDER_LIMIT = 64 * 1024
+ORDER_LIMIT = 64 * 1024 * 1024  # a script may hold minutes of sound
 
 # Three base64url parts: an access token, however it got into a message.
 TOKEN = re.compile(r"[\w-]{16,}\.[\w-]{16,}\.[\w-]{16,}")
@@ -45,7 +47,7 @@ class Session:
         self._keep_audio = keep_audio
         self._timers: list[asyncio.TimerHandle] = []
         self._cues = Cues()
-        self._avatar: Avatar | None = None
+        self._avatar: Performer | None = None
         self._end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._drop_out = asyncio.Event()
         for text in order.faults.script:
@@ -111,7 +113,8 @@ class Session:
 
     async def _stay(self) -> None:
         """Be in the room until the end, or the next drop-out."""
-        self._avatar = avatar = Avatar(
+        kind = Avatar if self._order.part is None else Partner
+        self._avatar = avatar = kind(
             self._order, self._report, self.end, self._cues, keep_audio=self._keep_audio
         )
         try:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from pipecat_runway.simulator.faults import Action, Faults
+from pipecat_runway.simulator.script import Part
 from pipecat_runway.simulator.switchboard import Switch
 from pipecat_runway.simulator.worker_messages import Do, Join, Leave, WorkerEvent
 from pipecat_runway.simulator.worker_process import WorkerProcess, WorkerProcessError
@@ -80,6 +81,7 @@ class WorkerHost:
         agent_identity: str | None,
         character: str,
         faults: Faults,
+        part: Part | None = None,
     ) -> None:
         """Send an avatar into a room; what comes of it is reported as events.
 
@@ -91,6 +93,7 @@ class WorkerHost:
             agent_identity: Whose speech it speaks; None takes the first agent's.
             character: A preset's id, or an avatar's own id.
             faults: How it misbehaves.
+            part: What it does of its own accord, in a managed room.
 
         Raises:
             WorkerProcessError: There was no free process and none could be started.
@@ -111,6 +114,7 @@ class WorkerHost:
                 agent_identity=agent_identity,
                 character=character,
                 faults=faults,
+                part=part,
             )
         )
 

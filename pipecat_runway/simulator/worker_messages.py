@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipecat_runway.simulator.faults import Faults
+from pipecat_runway.simulator.script import Part
 from pipecat_runway.simulator.switchboard import from_plain, plain
 
 HELLO = "hello"  # the kind of the process's own first event; it belongs to no session
@@ -21,7 +22,9 @@ class WorkerEvent:
             ``playback_started``, ``playback_finished``, ``clear_buffer``, ``end_call``,
             ``fault``, ``due``, ``room_lost``, ``left`` or ``join_failed``; the last two are a
             session's last. ``fault`` is a switch that was thrown; ``due`` one whose moment has
-            come, but which is not for the worker.
+            come, but which is not for the worker. In a managed room also ``user_joined``,
+            ``user_left``, ``heard``, ``seen``, ``user_speaking``, ``turn_heard``, ``saying``,
+            ``said``, ``client_event``, ``backend_call`` and ``backend_result``.
         at: When, by ``time.monotonic()``, which all processes of a machine share.
         data: The details of that kind.
     """
@@ -53,6 +56,7 @@ class Join:
         agent_identity: Whose speech it speaks; None takes the first agent's.
         character: A preset's id, or an avatar's own id.
         faults: How it misbehaves.
+        part: What it does of its own accord, in a managed room. None: the room is the customer's.
     """
 
     session_id: str
@@ -62,10 +66,12 @@ class Join:
     agent_identity: str | None
     character: str
     faults: Faults
+    part: Part | None = None
 
     def to_line(self) -> bytes:
         """Write it for the pipe."""
-        return _line({"join": {**vars(self), "faults": plain(self.faults)}})
+        part = self.part and self.part.to_json()
+        return _line({"join": {**vars(self), "faults": plain(self.faults), "part": part}})
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,8 @@ def read_order(line: bytes) -> Order:
     if leave := order.get("leave"):
         return Leave(**leave)
     join = order["join"]
-    return Join(**{**join, "faults": from_plain(join["faults"])})
+    part = join["part"] and Part.from_json(join["part"])
+    return Join(**{**join, "faults": from_plain(join["faults"]), "part": part})
 
 
 def _line(message: dict[str, Any]) -> bytes:

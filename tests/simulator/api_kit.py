@@ -71,7 +71,7 @@ class NoLiveKit:
 
     url: str = "ws://127.0.0.1:1"
     api_key: str = "key"
-    api_secret: str = "secret"
+    api_secret: str = "a secret of the length that JWTs ask for"
 
 
 @dataclass

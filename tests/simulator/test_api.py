@@ -316,6 +316,7 @@ async def test_the_worker_is_told_all_it_needs(start: Start) -> None:
             "agent_identity": "bot",
             "character": "cat-character",
             "faults": local.runway.faults,
+            "part": None,
         }
         assert (await local.retrieve(session))["status"] == "RUNNING"
 

@@ -8,11 +8,11 @@ from pipecat_runway.simulator.faults import Faults
 from pipecat_runway.simulator.sessions import SimulatedSession, Status, without_secrets
 from pipecat_runway.simulator.worker_messages import WorkerEvent
 
-from .api_kit import session_body
+from .api_kit import NoLiveKit, session_body
 
 
 def session(**faults: object) -> SimulatedSession:
-    return SimulatedSession(session_body(), Faults(**faults))  # type: ignore[arg-type]
+    return SimulatedSession(session_body(), Faults(**faults), NoLiveKit())  # type: ignore[arg-type]
 
 
 def event(of: SimulatedSession, kind: str, **data: object) -> WorkerEvent:
@@ -83,18 +83,20 @@ def test_received_puts_the_samples_of_one_stream_together() -> None:
 def test_limit_is_the_shorter_of_the_asked_and_the_effective() -> None:
     """`maxDuration` shortens the life of a session but cannot lengthen it."""
     body = session_body(maxDuration=1800)
-    assert SimulatedSession(body, Faults()).limit == 300
-    assert SimulatedSession(body, Faults(effective_limit=4000)).limit == 1800
-    assert SimulatedSession(session_body(maxDuration=10), Faults()).limit == 10
-    assert SimulatedSession(session_body(), Faults(effective_limit=4000)).limit == 300
+    assert SimulatedSession(body, Faults(), NoLiveKit()).limit == 300
+    assert SimulatedSession(body, Faults(effective_limit=4000), NoLiveKit()).limit == 1800
+    assert SimulatedSession(session_body(maxDuration=10), Faults(), NoLiveKit()).limit == 10
+    assert SimulatedSession(session_body(), Faults(effective_limit=4000), NoLiveKit()).limit == 300
 
 
 def test_room_is_taken_from_either_field() -> None:
     """The deprecated `livekit` names a room as `integration` does, and steps behind it."""
     livekit = {"url": "wss://old.example", "token": "t", "roomName": "old"}
-    both = SimulatedSession(session_body(livekit=livekit), Faults()).room
-    old = SimulatedSession(session_body(livekit=livekit, integration=None), Faults()).room
-    none = SimulatedSession(session_body(integration=None), Faults()).room
+    both = SimulatedSession(session_body(livekit=livekit), Faults(), NoLiveKit()).room
+    old = SimulatedSession(
+        session_body(livekit=livekit, integration=None), Faults(), NoLiveKit()
+    ).room
+    none = SimulatedSession(session_body(integration=None), Faults(), NoLiveKit()).room
     assert both is not None
     assert both.room_name == "room"
     assert old is not None
@@ -108,7 +110,7 @@ def test_shows_no_secret() -> None:
     eleven = {"type": "elevenlabs", "signedUrl": "wss://x.example/?signature=SECRET"}
     body = session_body(livekit={"url": "wss://a", "token": "SECRET", "roomName": "r"})
     body["integration"]["token"] = "SECRET"
-    one = SimulatedSession(body, Faults())
+    one = SimulatedSession(body, Faults(), NoLiveKit())
     shown = f"{one!r} {one.body} {one.room!r} {without_secrets({'integration': eleven})}"
     assert "SECRET" not in shown
     assert body["integration"]["token"] == "SECRET"
