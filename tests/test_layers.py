@@ -16,7 +16,7 @@ STOREYS = [
         *("sizes", "measures", "lipsync", "playback", "handover", "ownership"),
         *("tools", "transcripts", "responses"),
     ],
-    ["matching", "pauses", "words", "hearing", "speaking"],  # pure but for numpy
+    ["matching", "pauses", "words", "hearing", "speaking", "resampling"],  # pure but for numpy
     [  # adapters
         *("api", "elevenlabs", "registry", "guard"),
         *("roomfacts", "joining", "reception", "tracks", "room", "managedroom", "media"),
@@ -39,7 +39,7 @@ SDKS = {  # each third-party SDK has its one door
     "runwayml": {"api", "video", "llm", "backend_tools"},  # beside api: a `client`'s type
     # The picture and sound types they hand on.
     "livekit": {
-        *("room", "roomfacts", "joining", "reception", "tracks", "media", "managedroom"),
+        *("room", "roomfacts", "joining", "reception", "tracks", "managedroom"),
         *("pictures", "video", "audience", "avatar", "conversation", "llm"),
     },
     "pipecat": {

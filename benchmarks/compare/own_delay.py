@@ -8,7 +8,7 @@ from benchmarks.compare.onsets import PIECES, speeches
 from benchmarks.compare.pacing import FRAME, RATE
 from benchmarks.compare.reading import Taken, figures
 from benchmarks.compare.stage import PROBED, Stage
-from pipecat_runway.media import SpeechResampler
+from pipecat_runway.resampling import SpeechResampler
 from pipecat_runway.wire import SPEECH_RATE
 
 Result = dict[str, Any]
