@@ -54,8 +54,10 @@ class Captioner:
         if self._forms in (Captions.DELTAS, Captions.TWICE):
             await self.send({"type": "transcription", "role": role, "turn": turn, "text": text})
         await self._whole(role, turn, identity, final=False)
-        if self._forms is Captions.STREAMS:
-            await (await self._stream(role, turn, identity)).write(text)
+        if self._forms is Captions.STREAMS and role == "assistant":
+            if (role, turn) not in self._streams:
+                self._streams[role, turn] = await self._open(role, turn, identity, final=False)
+            await self._streams[role, turn].write(text)
 
     async def finish(self, role: str, turn: int, identity: str) -> None:
         """No more words will come of a turn."""
@@ -74,6 +76,12 @@ class Captioner:
         name = f"{role}-{turn}"
         segment = {"id": name, "text": text, "final": final, "participantIdentity": identity}
         match self._forms:
+            # What LiveKit's agents do: the agent's words are added to one stream, each state of
+            # the user's is a stream of its own.
+            case Captions.STREAMS if role == "user":
+                writer = await self._open(role, turn, identity, final=final)
+                await writer.write(text)
+                await writer.aclose()
             case Captions.SEGMENTS:
                 await self.send({"type": "transcription", "segments": [segment]})
             case Captions.TRANSCRIPT if final:  # where `final` is left out it is true
@@ -87,15 +95,15 @@ class Captioner:
                 parts = [rtc.TranscriptionSegment(name, text, 0, 0, "", final)]
                 await self._me.publish_transcription(rtc.Transcription(identity, track, parts))
 
-    async def _stream(self, role: str, turn: int, identity: str) -> rtc.TextStreamWriter:
-        if (role, turn) not in self._streams:
-            self._streams[role, turn] = await self._me.stream_text(
-                topic=TRANSCRIPTION_TOPIC,
-                sender_identity=identity,
-                attributes={
-                    FINAL: "false",
-                    SEGMENT: f"{role}-{turn}",
-                    TRACK: self._track_of(role),
-                },
-            )
-        return self._streams[role, turn]
+    async def _open(
+        self, role: str, turn: int, identity: str, *, final: bool
+    ) -> rtc.TextStreamWriter:
+        return await self._me.stream_text(
+            topic=TRANSCRIPTION_TOPIC,
+            sender_identity=identity,
+            attributes={
+                FINAL: "true" if final else "false",
+                SEGMENT: f"{role}-{turn}",
+                TRACK: self._track_of(role),
+            },
+        )

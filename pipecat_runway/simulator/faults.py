@@ -106,7 +106,7 @@ class Captions(Enum):
     NESTED = "nested"  # {"type": "voice_transcript", "data": {"segments": […]}}
     UNTYPED = "untyped"  # {"segments": […]}
     EVENTS = "events"  # LiveKit's transcription packets, the whole turn so far in each
-    STREAMS = "streams"  # LiveKit's text streams `lk.transcription`, one a turn
+    STREAMS = "streams"  # LiveKit's text streams `lk.transcription`, as its agents send them
     TWICE = "twice"  # as DELTAS and as EVENTS at once
     NONE = "none"
 

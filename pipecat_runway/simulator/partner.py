@@ -12,7 +12,8 @@ from livekit import rtc
 
 from pipecat_runway.simulator.babble import babble
 from pipecat_runway.simulator.captions import Captioner
-from pipecat_runway.simulator.faults import Babble
+from pipecat_runway.simulator.faults import Babble, Faults
+from pipecat_runway.simulator.hearing import PieceDropper
 from pipecat_runway.simulator.performer import END_CALL, Performer
 from pipecat_runway.simulator.playout import RATE, Speech
 from pipecat_runway.simulator.script import Call, Part, Tool, Turn, filled_in
@@ -51,12 +52,18 @@ class Partner(Performer):
         self._over = asyncio.Event()
         self._reply: asyncio.Task[None] | None = None
         self._captions: Captioner | None = None
+        self._drop = PieceDropper(self._faults.drop_piece)
 
     async def leave(self) -> None:
         """Leave the room and let go of everything."""
         if self._user_gone is not None:
             self._user_gone.cancel()
         await super().leave()
+
+    def turn(self, faults: Faults) -> None:
+        """Behave otherwise from now on."""
+        super().turn(faults)
+        self._drop.every = faults.drop_piece
 
     def babble(self, kind: Babble) -> None:
         """Send the user what no avatar should."""
@@ -237,6 +244,7 @@ class Partner(Performer):
             sound = await asyncio.to_thread(played, turn.pcm, turn.rate)
         else:
             sound = await asyncio.to_thread(spoken, text)
+        sound = self._drop(sound, RATE)
         if not len(sound):
             return
         number = self._said_turns

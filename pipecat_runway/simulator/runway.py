@@ -1,37 +1,31 @@
 """A local Runway: the owner of its API server, its sessions, its workers and its LiveKit server."""
 
 import asyncio
-import math
 import secrets
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import replace
 from typing import Any, Protocol, Self
 
 from aiohttp import web
 
 from pipecat_runway.simulator.api import SeenRequest, create_app
 from pipecat_runway.simulator.avatars import SimulatedAvatar
-from pipecat_runway.simulator.elevenlabs import RATE as ELEVENLABS_RATE
 from pipecat_runway.simulator.elevenlabs import ElevenLabs
 from pipecat_runway.simulator.faults import Faults
 from pipecat_runway.simulator.library import Library
+from pipecat_runway.simulator.life import live
 from pipecat_runway.simulator.livekit_binary import Progress
 from pipecat_runway.simulator.livekit_server import LiveKitServer
 from pipecat_runway.simulator.rooms import LiveKitKeys
-from pipecat_runway.simulator.script import Part, Script, Turn
+from pipecat_runway.simulator.script import Part, Script
 from pipecat_runway.simulator.sessions import SimulatedSession, Status
 from pipecat_runway.simulator.switchboard import Switch, SwitchError, read_switch
 from pipecat_runway.simulator.switching import Operator
-from pipecat_runway.simulator.worker_host import WorkerHost, WorkerProcessError
+from pipecat_runway.simulator.worker_host import WorkerHost
 from pipecat_runway.simulator.worker_messages import WorkerEvent
 
 CREDITS = 10_000  # what the simulated account begins with
 END_TIMEOUT = 5.0
-
-# Why a worker is called back from a session that ended with this status.
-LEAVE_REASONS = {Status.COMPLETED: "limit", Status.CANCELLED: "deleted", Status.FAILED: "fault"}
 
 
 class Workers(Protocol):
@@ -110,9 +104,7 @@ class RunwaySimulator:
         self.requests: list[SeenRequest] = []
         self.api_key = api_key or f"key_{secrets.token_hex(64)}"
         self.workers = (
-            workers(self._on_event)
-            if workers
-            else WorkerHost(self._on_event, keep_audio=keep_audio)
+            workers(self.on_event) if workers else WorkerHost(self.on_event, keep_audio=keep_audio)
         )
         self._livekit = livekit
         self._progress = progress
@@ -267,7 +259,7 @@ class RunwaySimulator:
         session = SimulatedSession(body, faults, self.livekit, queued=queued)
         self._sessions[session.id] = session
         self._operator.begin(session)
-        life = asyncio.create_task(self._live(session), name=f"simulated session {session.id}")
+        life = asyncio.create_task(live(self, session), name=f"simulated session {session.id}")
         self._lives[session.id] = life
         life.add_done_callback(lambda _: self._over(session))
         return session
@@ -280,92 +272,8 @@ class RunwaySimulator:
         """Have a session turn FAILED."""
         self._end(session, Status.FAILED, code)
 
-    async def _live(self, session: SimulatedSession) -> None:
-        """A session's life. Whoever sends a worker calls it back: both happen here."""
-        faults = session.faults
-        doomed = faults.failure_delay if faults.end_after_failure is not None else None
-        try:
-            async with asyncio.timeout(doomed):
-                await self._serve(session)
-        except TimeoutError:
-            session.end(Status.FAILED, faults.end_after_failure)
-        except WorkerProcessError as error:
-            failed = {"error": str(error)}
-            self._on_event(WorkerEvent(session.id, "join_failed", time.monotonic(), failed))
-        finally:
-            if session.worker_called:
-                await self.workers.leave(session.id, LEAVE_REASONS[session.status])
-            if session.managed is not None and faults.deletes_room:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(session.worker_gone.wait(), END_TIMEOUT)
-                await session.managed.delete()
-
-    async def _serve(self, session: SimulatedSession) -> None:
-        faults = session.faults
-        if 0 < faults.queue_for < math.inf:
-            await asyncio.sleep(faults.queue_for)
-            self._admit()
-        await session.admitted.wait()
-        await asyncio.sleep(faults.join_delay)
-        if faults.never_join:
-            await session.ended.wait()
-        elif session.managed is None:
-            if faults.passes_ready:
-                session.ready()
-            await self._send_worker(session)
-        else:
-            await self._serve_user(session)
-        await session.running.wait()
-        if session.is_open:
-            await asyncio.sleep(session.limit)
-            session.end(Status.COMPLETED)
-
-    async def _serve_user(self, session: SimulatedSession) -> None:
-        """A session in a managed room, up to the coming of its user."""
-        faults = session.faults
-        if session.signed_url is not None and not self.elevenlabs.accepts(session.signed_url):
-            session.end(Status.FAILED)
-            return
-        if faults.joins_after_consume is None:
-            await self._send_worker(session)  # it is READY once that is there
-        else:
-            session.ready()
-        await session.at_ready.wait()
-        try:
-            async with asyncio.timeout(faults.ready_lifetime):
-                await session.consumed.wait()
-            async with asyncio.timeout(faults.consumed_timeout):
-                if faults.joins_after_consume is not None:
-                    await asyncio.sleep(faults.joins_after_consume)
-                    await self._send_worker(session)
-                await session.running.wait()
-        except TimeoutError:
-            session.end(Status(faults.ready_expired_status))
-
-    async def _send_worker(self, session: SimulatedSession) -> None:
-        room = session.call_worker()
-        await self.workers.join(
-            session_id=session.id,
-            url=room.url,
-            token=room.token,
-            room_name=room.room_name,
-            agent_identity=room.agent_identity,
-            character=session.character,
-            faults=replace(session.faults, join_delay=0.0),  # it is over
-            part=self._part(session),
-        )
-
-    def _part(self, session: SimulatedSession) -> Part | None:
-        if session.managed is None:
-            return None
-        if session.signed_url is not None and session.faults.elevenlabs_rate != ELEVENLABS_RATE:
-            silent = Script([Turn(heard="")])
-            return Part.of(silent, session.body, None, session.managed.backend)
-        avatar = self.avatars.get(session.character)
-        start = session.body.get("startScript", avatar.start_script if avatar else None)
-        return Part.of(self.partner, session.body, start, session.managed.backend)
-
-    def _on_event(self, event: WorkerEvent) -> None:
+    def on_event(self, event: WorkerEvent) -> None:
+        """Take what a worker reports."""
         session = self._sessions[event.session_id]
         session.record(event)
         if event.kind == "due":
@@ -398,9 +306,9 @@ class RunwaySimulator:
         """A session's life is over, so another's may begin."""
         del self._lives[session.id]
         self._operator.over(session)
-        self._admit()
+        self.admit()
 
-    def _admit(self) -> None:
+    def admit(self) -> None:
         """Let those begin that wait for nothing but a slot that is free."""
         for waiting in self.open_sessions:
             if waiting.queued and not waiting.held_up and not self.is_full:

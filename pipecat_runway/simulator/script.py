@@ -129,7 +129,7 @@ def small_talk(tools: Sequence[Tool]) -> list[Turn]:
             f"I have tried {tool['name']}."
             if tool["type"] == "client_event"
             else f"{tool['name']} says {{{tool['name']}}}.",
-            [Call(tool["name"], example(tool.get("parameters", [])))],
+            (Call(tool["name"], example(tool.get("parameters", []))),),
         )
         for tool in tools
     ]
@@ -174,5 +174,5 @@ def _to_json(turn: Turn) -> dict[str, Any]:
 
 def _from_json(turn: Mapping[str, Any]) -> Turn:
     pcm = None if turn["pcm"] is None else base64.b64decode(turn["pcm"])
-    calls = [Call(call["name"], call["args"]) for call in turn["calls"]]
+    calls = tuple(Call(call["name"], call["args"]) for call in turn["calls"])
     return Turn(**{**turn, "pcm": pcm, "calls": calls})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 HERE = Path(__file__).parent
+INSTALLED = "node_modules/.package-lock.json"  # what npm writes last
 INSTALL_TIMEOUT = 600.0  # the first time everything is downloaded
 READY_TIMEOUT = 60.0  # on a busy machine; its imports alone take 3 s on an idle one
 STOP_TIMEOUT = 20.0
@@ -38,7 +39,8 @@ async def install_node() -> Path:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         raise InstallError("node and npm are not on PATH")
-    if not (HERE / "node" / "node_modules" / ".package-lock.json").exists():
+    lock, installed = (HERE / "node" / name for name in ("package-lock.json", INSTALLED))
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
         await _run(npm, "ci", "--no-audit", "--no-fund", "--prefix", str(HERE / "node"))
     return Path(node)
 

@@ -275,6 +275,29 @@ async def test_the_clients_parse_every_conversation(start: Start) -> None:
             assert results[0].result == '[21, "degrees"]'
 
 
+async def test_the_clients_parse_every_character(start: Start) -> None:
+    """`AsyncRunwayML` reads each status, and either kind of voice, as the class it has for it."""
+    knobs = {"avatar_processing": 0.3, "avatar_failure": "No face."}
+    async with start(**knobs) as local, official_client(local) as client:
+        voice: Any = {"type": "custom", "id": next(iter(local.runway.avatars))}
+        made = await client.avatars.create(
+            name="Eva",
+            reference_image="https://pictures.example/eva.png",
+            personality="Kind.",
+            voice=voice,
+        )
+        assert (type(made).__name__, type(made.voice).__name__) == (
+            "Processing",
+            "ProcessingVoiceCustom",
+        )
+        await until(lambda: local.runway.avatars[made.id].status == "FAILED", BOUND)
+        failed = await client.avatars.retrieve(made.id)
+        assert type(failed).__name__ == "Failed"
+        assert failed.failure_reason == "No face."
+        listed = [type(avatar).__name__ async for avatar in client.avatars.list(limit=50)]
+        assert listed == ["Ready", "Ready", "Failed"]
+
+
 async def test_conversations_by_their_knobs(start: Start) -> None:
     """Late transcripts; none of sessions in a room of the customer's."""
     async with start(conversation_delay=60.0) as local:
