@@ -20,7 +20,7 @@ from loguru import logger
 
 from benchmarks.compare import barge_in, lips, load, netns, onsets, own_delay, report, slow_consumer
 from benchmarks.compare.pacing import PACES
-from benchmarks.compare.stage import PARTIES, Stage
+from benchmarks.compare.stage import DELIVERED, PARTIES, Stage
 from pipecat_runway.simulator import LiveKitServer
 from tests.conftest import service_for
 from tests.judges import judge
@@ -72,17 +72,21 @@ async def colours(options: argparse.Namespace) -> Result:
 
 async def lips_and_sound(options: argparse.Namespace) -> Result:
     """Whether sound and picture belong together, with packets lost and without."""
-    parties = list(options.only)
-    found = {}
+    parties, found = list(options.only), Result()
+    size = {"width": options.size[0], "height": options.size[1]}
     for loss in options.loss:
         if not loss:
-            async with Stage(judges=await _judges(parties)) as stage:
+            async with Stage(**size, judges=await _judges(parties)) as stage:
                 found["0"] = await lips.measure(stage, parties, options.minutes)
         elif reason := netns.unable():
             print(f"lips: no packets are lost on purpose here: {reason}", file=sys.stderr)
         else:
             found[f"{loss:g}"] = await netns.apart(
-                "benchmarks.compare.lossy", loss=loss, parties=parties, minutes=options.minutes
+                "benchmarks.compare.lossy",
+                loss=loss,
+                parties=parties,
+                minutes=options.minutes,
+                size=size,
             )
     return {"minutes": options.minutes, "loss": found}
 
@@ -131,13 +135,20 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("command", choices=[*COMMANDS, "report"])
     parser.add_argument("--count", type=int, default=20, help="utterances of each pace; barge-ins")
-    parser.add_argument("--only", nargs="+", choices=PARTIES, help="these parties")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=[*PARTIES, *DELIVERED],
+        help="these parties; those behind a real transport are for lips",
+    )
     parser.add_argument("--pace", nargs="+", choices=PACES, default=PACES, help="how TTS comes")
     parser.add_argument("--what", nargs="+", choices=WHAT, default=WHAT, help="compare: only these")
     parser.add_argument("--rounds", type=int, default=3, help="compare: rounds of the load")
     parser.add_argument("--seconds", type=float, default=20, help="how long a session runs")
     parser.add_argument("--most", type=int, default=8, help="curve: sessions in one process")
-    parser.add_argument("--size", type=_size, default=(1280, 720), help="curve: of the picture")
+    parser.add_argument(
+        "--size", type=_size, default=(1280, 720), help="curve, lips: of the picture"
+    )
     parser.add_argument("--minutes", type=float, default=1, help="how long others run")
     parser.add_argument(
         "--loss", nargs="+", type=float, default=[0], help="lips: %% of packets lost, in turn"

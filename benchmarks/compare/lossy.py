@@ -13,11 +13,13 @@ from benchmarks.compare.stage import Stage
 from tests.judges import judge
 
 
-async def main(loss: float, parties: list[str], minutes: float) -> dict[str, Any]:
+async def main(
+    loss: float, parties: list[str], minutes: float, size: dict[str, int]
+) -> dict[str, Any]:
     """Measure, while so many percent of what the LiveKit server sends are lost."""
     netns.begin()
     judges = await judge.install() if "livekit" in parties else None
-    async with Stage(judges=judges) as stage:
+    async with Stage(**size, judges=judges) as stage:
         for port in netns.udp_ports():  # before anybody has joined they are all the server's
             netns.lose(loss, port)
         return await lips.measure(stage, parties, minutes)

@@ -13,6 +13,8 @@ NAMES = {
     "ours": "`RunwayVideoService`",
     "livekit": "LiveKit's `DataStreamAudioOutput`",
     "heygen": "`HeyGenVideoService`",
+    "ours, SmallWebRTC": "`RunwayVideoService`, after SmallWebRTC",
+    "ours, LiveKit": "`RunwayVideoService`, after a LiveKit transport",
 }
 PAGES = ("compare", "curve", "lips", "slow-consumer", "colours")
 
@@ -228,10 +230,10 @@ def _lips(result: Result) -> Iterator[str]:
             NAMES[party],
             f"{loss} %",
             str(what["offset"]["count"]),
-            f"{what['offset']['p50']:.0f}",
-            f"{what['distance']['p95']:.0f}",
+            _ms(what["offset"], "p50"),
+            _ms(what["distance"], "p95"),
             f"{what['slope']:.1f}",
-            str(what["not seen or heard"]),
+            str(what["not measurable"]),
         ]
         for loss, parties in result["figures"]["loss"].items()
         for party, what in parties.items()
