@@ -28,7 +28,7 @@ from tests.scenarios.bars import LUMA, show_bars
 
 Result = dict[str, Any]
 PACKAGES = ("pipecat-runway", "pipecat-ai", "livekit", "runwayml", "aiortc")
-USAGE = "Beside other services: compare, curve, slow-consumer, colours, lips, report."
+USAGE = "Beside other services: compare, curve, slow-consumer, colours, lips, delivered, report."
 WHAT = ("onsets", "own-delay", "barge-in", "load")
 
 
@@ -71,24 +71,27 @@ async def colours(options: argparse.Namespace) -> Result:
 
 
 async def lips_and_sound(options: argparse.Namespace) -> Result:
-    """Whether sound and picture belong together, with packets lost and without."""
+    """Whether sound and picture belong together, on a good network and on bad ones."""
     parties, found = list(options.only), Result()
     size = {"width": options.size[0], "height": options.size[1]}
-    for loss in options.loss:
-        if not loss:
+    networks = [(loss, 0.0) for loss in options.loss] + [(0.0, late) for late in options.jitter]
+    for loss, jitter in networks:
+        name = f"{loss:g} % lost" if loss else f"up to {jitter:g} ms late" if jitter else "good"
+        if name == "good":
             async with Stage(**size, judges=await _judges(parties)) as stage:
-                found["0"] = await lips.measure(stage, parties, options.minutes)
+                found[name] = await lips.measure(stage, parties, options.minutes)
         elif reason := netns.unable():
-            print(f"lips: no packets are lost on purpose here: {reason}", file=sys.stderr)
+            print(f"lips: the network cannot be made bad here: {reason}", file=sys.stderr)
         else:
-            found[f"{loss:g}"] = await netns.apart(
+            found[name] = await netns.apart(
                 "benchmarks.compare.lossy",
                 loss=loss,
+                jitter=jitter,
                 parties=parties,
                 minutes=options.minutes,
                 size=size,
             )
-    return {"minutes": options.minutes, "loss": found}
+    return {"minutes": options.minutes, "size": options.size, "network": found}
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], Awaitable[Result]]] = {
@@ -97,6 +100,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Awaitable[Result]]] = {
     "slow-consumer": slow,
     "colours": colours,
     "lips": lips_and_sound,
+    "delivered": lips_and_sound,  # behind Pipecat's own transports
 }
 
 
@@ -147,16 +151,21 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--seconds", type=float, default=20, help="how long a session runs")
     parser.add_argument("--most", type=int, default=8, help="curve: sessions in one process")
     parser.add_argument(
-        "--size", type=_size, default=(1280, 720), help="curve, lips: of the picture"
+        "--size", type=_size, default=(1280, 720), help="curve, lips, delivered: of the picture"
     )
     parser.add_argument("--minutes", type=float, default=1, help="how long others run")
     parser.add_argument(
         "--loss", nargs="+", type=float, default=[0], help="lips: %% of packets lost, in turn"
     )
+    parser.add_argument(
+        "--jitter", nargs="+", type=float, default=[], help="lips: and ms packets are late, in turn"
+    )
     parser.add_argument("--write-docs", action="store_true", help="renew docs/benchmarks.md")
     options = parser.parse_args(arguments)
     if options.only is None:
-        options.only = [p for p in PARTIES if options.command == "compare" or p != "livekit"]
+        options.only = list(DELIVERED if options.command == "delivered" else PARTIES)
+        if options.command in ("curve", "lips"):
+            options.only.remove("livekit")  # the floor's ears, and nothing more
     logger.remove()
     logger.add(sys.stderr, level="WARNING")
     if options.command != "report":
