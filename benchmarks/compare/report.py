@@ -224,8 +224,8 @@ def _lips(result: Result) -> Iterator[str]:
     yield from _machine(result)
     yield (
         "ms the picture is later than its sound where they come out (below 0: earlier), median; "
-        "the distance, p95; the slope of the line through all, ms a minute. Packets from the LiveKit "
-        "server to everybody are lost at random, or held up for as long as dice say."
+        "the distance, p95; the slope of the line through all, ms a minute. Packets from the "
+        "LiveKit server to everybody are lost at random, or held up for as long as dice say."
     )
     yield ""
     rows = [
