@@ -16,11 +16,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from loguru import logger
-
 from benchmarks.compare import barge_in, lips, load, netns, onsets, own_delay, report, slow_consumer
 from benchmarks.compare.pacing import PACES
-from benchmarks.compare.stage import PARTIES, Stage
+from benchmarks.compare.stage import DELIVERED, PARTIES, Stage
 from pipecat_runway.simulator import LiveKitServer
 from tests.conftest import service_for
 from tests.judges import judge
@@ -28,7 +26,7 @@ from tests.scenarios.bars import LUMA, show_bars
 
 Result = dict[str, Any]
 PACKAGES = ("pipecat-runway", "pipecat-ai", "livekit", "runwayml", "aiortc")
-USAGE = "Beside other services: compare, curve, slow-consumer, colours, lips, report."
+SECONDS = 20.0  # that a session runs
 WHAT = ("onsets", "own-delay", "barge-in", "load")
 
 
@@ -71,20 +69,27 @@ async def colours(options: argparse.Namespace) -> Result:
 
 
 async def lips_and_sound(options: argparse.Namespace) -> Result:
-    """Whether sound and picture belong together, with packets lost and without."""
-    parties = list(options.only)
-    found = {}
-    for loss in options.loss:
-        if not loss:
-            async with Stage(judges=await _judges(parties)) as stage:
-                found["0"] = await lips.measure(stage, parties, options.minutes)
+    """Whether sound and picture belong together, on a good network and on bad ones."""
+    parties, found = list(options.only), Result()
+    size = {"width": options.size[0], "height": options.size[1]}
+    networks = [(loss, 0.0) for loss in options.loss] + [(0.0, late) for late in options.jitter]
+    for loss, jitter in networks:
+        name = f"{loss:g} % lost" if loss else f"up to {jitter:g} ms late" if jitter else "good"
+        if name == "good":
+            async with Stage(**size, judges=await _judges(parties)) as stage:
+                found[name] = await lips.measure(stage, parties, options.minutes)
         elif reason := netns.unable():
-            print(f"lips: no packets are lost on purpose here: {reason}", file=sys.stderr)
+            print(f"lips: the network cannot be made bad here: {reason}", file=sys.stderr)
         else:
-            found[f"{loss:g}"] = await netns.apart(
-                "benchmarks.compare.lossy", loss=loss, parties=parties, minutes=options.minutes
+            found[name] = await netns.apart(
+                "benchmarks.compare.lossy",
+                loss=loss,
+                jitter=jitter,
+                parties=parties,
+                minutes=options.minutes,
+                size=size,
             )
-    return {"minutes": options.minutes, "loss": found}
+    return {"minutes": options.minutes, "size": options.size, "network": found}
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], Awaitable[Result]]] = {
@@ -93,6 +98,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Awaitable[Result]]] = {
     "slow-consumer": slow,
     "colours": colours,
     "lips": lips_and_sound,
+    "delivered": lips_and_sound,  # behind Pipecat's own transports
 }
 
 
@@ -126,34 +132,46 @@ def machine() -> Result:
     return found
 
 
-def main(arguments: list[str]) -> None:
-    """Run one command, keep its figures, and write the report."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("command", choices=[*COMMANDS, "report"])
-    parser.add_argument("--count", type=int, default=20, help="utterances of each pace; barge-ins")
-    parser.add_argument("--only", nargs="+", choices=PARTIES, help="these parties")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that only these commands have."""
     parser.add_argument("--pace", nargs="+", choices=PACES, default=PACES, help="how TTS comes")
     parser.add_argument("--what", nargs="+", choices=WHAT, default=WHAT, help="compare: only these")
     parser.add_argument("--rounds", type=int, default=3, help="compare: rounds of the load")
-    parser.add_argument("--seconds", type=float, default=20, help="how long a session runs")
     parser.add_argument("--most", type=int, default=8, help="curve: sessions in one process")
-    parser.add_argument("--size", type=_size, default=(1280, 720), help="curve: of the picture")
-    parser.add_argument("--minutes", type=float, default=1, help="how long others run")
+    parser.add_argument(
+        "--size", type=_size, default=(1280, 720), help="curve, lips, delivered: of the picture"
+    )
+    parser.add_argument("--minutes", type=float, default=1, help="lips, slow-consumer: how long")
     parser.add_argument(
         "--loss", nargs="+", type=float, default=[0], help="lips: %% of packets lost, in turn"
     )
+    parser.add_argument(
+        "--jitter", nargs="+", type=float, default=[], help="lips: and ms packets are late, in turn"
+    )
     parser.add_argument("--write-docs", action="store_true", help="renew docs/benchmarks.md")
-    options = parser.parse_args(arguments)
-    if options.only is None:
-        options.only = [p for p in PARTIES if options.command == "compare" or p != "livekit"]
-    logger.remove()
-    logger.add(sys.stderr, level="WARNING")
-    if options.command != "report":
+
+
+def main(options: argparse.Namespace) -> None:
+    """Run one command, keep its figures, and write the report."""
+    command = options.benchmark
+    if command != "report":
+        if strangers := set(options.only) - {*PARTIES, *DELIVERED}:
+            sys.exit(f"--only: there is no {', '.join(sorted(strangers))}")
+        options.only = options.only or _usual(command)
+        options.seconds = options.seconds or SECONDS
         told = machine()
-        found = asyncio.run(COMMANDS[options.command](options))
-        report.keep(options.command, {"machine": told, "figures": found})
-        print(json.dumps({"machine": told, options.command: found}, indent=2))
+        found = asyncio.run(COMMANDS[command](options))
+        report.keep(command, {"machine": told, "figures": found})
+        print(json.dumps({"machine": told, command: found}, indent=2))
     report.write(docs=options.write_docs)
+
+
+def _usual(command: str) -> list[str]:
+    """Whom a command compares."""
+    if command == "delivered":
+        return list(DELIVERED)
+    # For lips and for many sessions LiveKit's has the floor's ears, and nothing more.
+    return [name for name in PARTIES if name != "livekit" or command not in ("curve", "lips")]
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -11,8 +11,9 @@ import av
 import numpy as np
 
 from benchmarks.compare.pacing import RATE
+from benchmarks.compare.party import QUIET
 from benchmarks.compare.reading import Spoken, Taken, figures
-from benchmarks.compare.stage import CHARACTER, PartyError, Stage
+from benchmarks.compare.stage import CHARACTER, Stage
 from pipecat_runway.cli.measure import SOUND_RATE, Film, sync
 from pipecat_runway.simulator.face import Face, mouth_openness
 from tests.kit.marks import marked_speech, resampled
@@ -21,6 +22,7 @@ PIECES = 24  # of 100 ms, an utterance; with its pauses some 6 s
 LONGEST = 6.4  # s
 ROUND = 5  # utterances whose mouths are kept at a time
 BUFFER = 0.06  # s a player waits, so that pieces that come late leave no gap
+ALIKE = 0.5  # correlation of mouth and sound below which the lag says nothing
 SMALL = (480, 270)  # of the picture the mouth's own lag is found with
 
 Result = dict[str, Any]
@@ -33,43 +35,41 @@ async def measure(stage: Stage, parties: list[str], minutes: float) -> Result:
         By party, in ms: `offset` of the picture, later if above 0; `distance`, without the sign;
         `slope` in ms a minute of the line through all; `at` the s and the ms of each of them.
     """
+    rounds = max(1, round(60 * minutes / (LONGEST + QUIET) / ROUND))
     found = {}
     for party in parties:
         offsets: list[tuple[float, float]] = []
-        lost = 0
         async with stage.party(party) as process:
-            while not offsets or offsets[-1][0] - offsets[0][0] < 60 * minutes - LONGEST:
+            for number in range(rounds):
                 speech, file = stage.directory / "lips.npy", stage.directory / "lips.npz"
-                said = bursts(len(offsets), ROUND)
+                said = bursts(number * ROUND, ROUND)
                 np.save(speech, said)
                 paces = ["real-time"] * ROUND
                 await process.do("utterances", speech=str(speech), paces=paces, file=str(file))
                 taken = Taken(file, (stage.faults.width, stage.faults.height))
                 own = own_lag(said[0], stage.faults.fps)
                 for spoken in taken.spoken():
-                    if (late := offset(taken, spoken, stage.faults.fps, own)) is None:
-                        lost += 1
-                    else:
+                    late = offset(taken, spoken, stage.faults.fps, own)
+                    if late is not None:
                         offsets.append((spoken.into, late))
-                if lost > 10 * ROUND:
-                    raise PartyError(f"{party}: its mouth is not seen to move")
                 print(f"lips: {party}, {len(offsets)} utterances", flush=True)
-        found[party] = summary(offsets) | {"not seen or heard": lost}
+        found[party] = summary(offsets) | {"not measurable": rounds * ROUND - len(offsets)}
     return found
 
 
 def summary(offsets: list[tuple[float, float]]) -> Result:
     """What was found at which time."""
     times = np.array([at for at, _ in offsets])
+    begun = times.min(initial=np.inf)
     lags = np.array([lag for _, lag in offsets])
     slope = 0.0
     if len(offsets) > 2:
-        slope = float(np.polyfit((times - times[0]) / 60, lags * 1000, 1)[0])
+        slope = float(np.polyfit((times - begun) / 60, lags * 1000, 1)[0])
     return {
         "offset": figures(lags.tolist()),
         "distance": figures(np.abs(lags).tolist()),
         "slope": round(slope, 2),
-        "at": [[round(at - times[0], 1), round(lag * 1000, 1)] for at, lag in offsets],
+        "at": [[round(at - begun, 1), round(lag * 1000, 1)] for at, lag in offsets],
     }
 
 
@@ -136,7 +136,7 @@ def offset(taken: Taken, spoken: Spoken, fps: float, own: float) -> float | None
         resampled(sound, rate, SOUND_RATE).astype(float),
     )
     found = sync(film)
-    return None if found is None else found.lag - own
+    return None if found is None or found.correlation < ALIKE else found.lag - own
 
 
 def rgb(picture: Any) -> np.ndarray[Any, Any]:

@@ -1,4 +1,4 @@
-"""A network namespace of the benchmark's own, in which packets may be lost."""
+"""A network namespace of the benchmark's own, in which packets may be lost or late."""
 
 import asyncio
 import json
@@ -66,6 +66,12 @@ def lose(percent: float, port: int) -> None:
     rule = ["-A", "INPUT", "-i", "lo", "-p", "udp", "--sport", str(port)]
     chance = ["-m", "statistic", "--mode", "random", "--probability", str(percent / 100)]
     subprocess.run(["iptables", *rule, *chance, "-j", "DROP"], check=True)
+
+
+def divert(port: int, to: int, *, unless: int) -> None:
+    """Lead UDP packets for one port to another one, unless they carry a mark."""
+    rule = f"-t nat -A OUTPUT -p udp --dport {port} -m mark ! --mark {unless} -j REDIRECT"
+    subprocess.run(["iptables", *rule.split(), "--to-ports", str(to)], check=True)
 
 
 def udp_ports() -> list[int]:

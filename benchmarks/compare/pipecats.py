@@ -132,24 +132,18 @@ class PipecatParty:
     async def service(self, where: dict[str, Any]) -> FrameProcessor:
         """Make the service, not running yet."""
 
-    async def join(self, where: dict[str, Any]) -> None:
-        params = TransportParams(
-            audio_out_enabled=True,
-            audio_out_end_silence_secs=0,
-            video_out_enabled=True,
-            video_out_is_live=True,
-            video_out_width=where["width"],
-            video_out_height=where["height"],
-            video_out_framerate=where["fps"],
-        )
-        processors = [
+    async def processors(self, where: dict[str, Any]) -> list[FrameProcessor]:
+        """The pipeline, ends in an output transport."""
+        return [
             self.entrance(self._record),
             await self.service(where),
             self.exit(self._record),
-            Listener(params, self._record),
+            Listener(TransportParams(**shown(where)), self._record),
         ]
+
+    async def join(self, where: dict[str, Any]) -> None:
         self._worker = PipelineWorker(
-            Pipeline(processors), enable_rtvi=False, idle_timeout_secs=None
+            Pipeline(await self.processors(where)), enable_rtvi=False, idle_timeout_secs=None
         )
         self._running = asyncio.create_task(self._run(self._worker))
 
@@ -180,6 +174,19 @@ class PipecatParty:
         runner = WorkerRunner(handle_sigint=False)
         await runner.add_workers(worker)
         await runner.run()
+
+
+def shown(where: dict[str, Any]) -> dict[str, Any]:
+    """What any output transport is told."""
+    return {
+        "audio_out_enabled": True,
+        "audio_out_end_silence_secs": 0,
+        "video_out_enabled": True,
+        "video_out_is_live": True,
+        "video_out_width": where["width"],
+        "video_out_height": where["height"],
+        "video_out_framerate": where["fps"],
+    }
 
 
 def main(make: party.Make) -> None:

@@ -13,8 +13,10 @@ NAMES = {
     "ours": "`RunwayVideoService`",
     "livekit": "LiveKit's `DataStreamAudioOutput`",
     "heygen": "`HeyGenVideoService`",
+    "ours, SmallWebRTC": "`RunwayVideoService`, after SmallWebRTC",
+    "ours, LiveKit": "`RunwayVideoService`, after a LiveKit transport",
 }
-PAGES = ("compare", "curve", "lips", "slow-consumer", "colours")
+PAGES = ("compare", "curve", "lips", "delivered", "slow-consumer", "colours")
 
 Result = dict[str, Any]
 
@@ -58,6 +60,7 @@ def _lines(kept: dict[str, Result]) -> Iterator[str]:
     for name, told in (
         ("curve", _curve),
         ("lips", _lips),
+        ("delivered", _lips),
         ("slow-consumer", _slow_consumer),
         ("colours", _colours),
     ):
@@ -214,29 +217,31 @@ def _curve(result: Result) -> Iterator[str]:
 
 
 def _lips(result: Result) -> Iterator[str]:
-    yield f"### Sound and picture, {result['figures']['minutes']:g} minutes each"
+    figures = result["figures"]
+    at = "×".join(map(str, figures["size"]))
+    yield f"### Sound and picture, {figures['minutes']:g} minutes each, {at}"
     yield ""
     yield from _machine(result)
     yield (
-        "ms the picture is later than its sound as they come out (below 0: earlier), median; the "
-        "distance, p95; the slope of the line through all, ms a minute. Packets lost between the "
-        "LiveKit server and everybody, at random."
+        "ms the picture is later than its sound where they come out (below 0: earlier), median; "
+        "the distance, p95; the slope of the line through all, ms a minute. Packets from the "
+        "LiveKit server to everybody are lost at random, or held up for as long as dice say."
     )
     yield ""
     rows = [
         [
             NAMES[party],
-            f"{loss} %",
+            network,
             str(what["offset"]["count"]),
-            f"{what['offset']['p50']:.0f}",
-            f"{what['distance']['p95']:.0f}",
+            _ms(what["offset"], "p50"),
+            _ms(what["distance"], "p95"),
             f"{what['slope']:.1f}",
-            str(what["not seen or heard"]),
+            str(what["not measurable"]),
         ]
-        for loss, parties in result["figures"]["loss"].items()
+        for network, parties in figures["network"].items()
         for party, what in parties.items()
     ]
-    head = ["", "packets lost", "utterances", "offset", "distance p95", "slope", "not measurable"]
+    head = ["", "network", "utterances", "offset", "distance p95", "slope", "not measurable"]
     yield from _table(head, rows)
 
 

@@ -32,9 +32,17 @@ PARTIES = {
     "livekit": "benchmarks.compare.livekits",
     "heygen": "benchmarks.compare.heygens",
 }
-PROBED = "ours, probed"
-SLOW = "ours, slowly taken"
-MODULES = PARTIES | {PROBED: "benchmarks.compare.probed", SLOW: "benchmarks.compare.slow"}
+PROBED, SLOW = "ours, probed", "ours, slowly taken"
+DELIVERED = {
+    "ours, SmallWebRTC": "benchmarks.compare.over_webrtc",
+    "ours, LiveKit": "benchmarks.compare.over_livekit",
+}
+MODULES = {
+    **PARTIES,
+    **DELIVERED,
+    PROBED: "benchmarks.compare.probed",
+    SLOW: "benchmarks.compare.slow",
+}
 START_BOUND = 60.0  # s for a process; importing Pipecat on a busy machine takes some
 ORDER_BOUND = 900.0  # s
 END_BOUND = 25.0  # s
@@ -144,8 +152,10 @@ class Stage:
         return self._judges
 
     async def _where(self, name: str, rooms: list[str]) -> dict[str, Any]:
-        if name in ("ours", PROBED, SLOW):
-            return self.pictured | self._runway.env
+        if name.startswith("ours"):
+            room = f"users-{uuid.uuid4().hex[:12]}"
+            users = {who: self.token(room, who) for who in ("bot", "user")}
+            return self.pictured | self._runway.env | {"room": room, "users": users}
         if name == "heygen":
             return self.pictured | {"api": self._stand_in.url}
         room = f"{name}-{uuid.uuid4().hex[:12]}"
