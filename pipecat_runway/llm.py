@@ -494,6 +494,11 @@ class RunwayRealtimeLLMService(LLMService):
         self._context = context
         if is_given(context.tools) and context.tools:
             await self._refuse(FIXED_TOOLS, FIXED_TOOLS_ADVICE)
+        messages = context.get_messages()
+        if any(isinstance(m, dict) and m["role"] in ("system", "developer") for m in messages):
+            await self._refuse(
+                "messages in the context do not reach Runway's agent", "Use personality."
+            )
 
     async def _refuse(self, what: str, advice: str = "") -> None:
         """Tell, once, of something that cannot be done; the conversation is as well as before."""
