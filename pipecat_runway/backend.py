@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import json
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from loguru import logger
@@ -28,7 +28,7 @@ class Backend:
     Args:
         api: Runway's REST API.
         session_id: The session, READY or RUNNING.
-        names: The functions.
+        timeouts: The functions, by name, and how long the model waits for each, in s.
         call: Calls one; cancelled if it takes too long.
         failed: Told of a connection that is lost for good.
     """
@@ -37,13 +37,13 @@ class Backend:
         self,
         api: RunwayAPI,
         session_id: str,
-        names: Iterable[str],
+        timeouts: Mapping[str, float],
         *,
         call: Call,
         failed: Callable[[RunwayError], None],
     ) -> None:
         self._api, self._session_id = api, session_id
-        self._names, self._call, self._failed = list(names), call, failed
+        self._timeouts, self._call, self._failed = dict(timeouts), call, failed
         self._room: BackendRoom | None = None
         self._returning: asyncio.Task[None] | None = None
         self._closing = False
@@ -61,7 +61,7 @@ class Backend:
             BackendRoom(
                 credentials,
                 session_id=self._session_id,
-                methods=self._names,
+                methods=self._timeouts,
                 answer=self._answer,
                 lost=self._on_lost,
             ),
@@ -102,7 +102,7 @@ class Backend:
 
     def _on_lost(self, reason: str) -> None:
         if not self._closing and (self._returning is None or self._returning.done()):
-            logger.info(f"the tools of Runway session {self._session_id} are cut off ({reason})")
+            logger.debug(f"{self._session_id}: the room of its tools is lost ({reason})")
             self._returning = asyncio.create_task(self._return())
 
     async def _return(self) -> None:

@@ -22,7 +22,14 @@ from pipecat_runway.errors import (
     SessionFailedError,
     ToolError,
 )
-from pipecat_runway.functions import Tools, as_schema, handlers_of, runway_tools, timeouts_of
+from pipecat_runway.functions import (
+    Tools,
+    as_schema,
+    handlers_of,
+    runway_tools,
+    timeouts_of,
+    waits_of,
+)
 from pipecat_runway.options import check_positive
 
 READY_TIMEOUT = 30.0  # s
@@ -39,15 +46,7 @@ class BackendTools:
 
     Example::
 
-        async def get_weather(params, city: str):
-            \"\"\"Say how the weather is.
-
-    Args:
-                city: The city's name.
-            \"\"\"
-            await params.result_callback({"sky": "clear"})
-
-        tools = BackendTools.wire([get_weather])  # for the create: `tools`
+        tools = BackendTools.wire([get_weather])  # the `tools` of the create
         async with BackendTools(session_id, [get_weather]) as backend:
             await backend.ended()
     """
@@ -78,16 +77,14 @@ class BackendTools:
         check_positive(ready_timeout=ready_timeout)
         schema = as_schema(tools)
         self._handlers = handlers_of(schema)
-        self.wire(schema)
+        waits = waits_of(self.wire(schema))
         self._session_id, self._ready_timeout = session_id, float(ready_timeout)
         self._api = RunwayAPI(
             api_key=api_key or os.getenv(wire.ENV_API_SECRET),
             base_url=base_url or os.getenv(wire.ENV_BASE_URL),
             client=client,
         )
-        self._backend = Backend(
-            self._api, session_id, self._handlers, call=self._call, failed=self._failed
-        )
+        self._backend = Backend(self._api, session_id, waits, call=self._call, failed=self._failed)
         self._lost: asyncio.Future[None] | None = None
 
     @staticmethod

@@ -6,6 +6,7 @@ Here sessions begin and end, and what is heard and read in their rooms becomes o
 import asyncio
 import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -60,7 +61,7 @@ class ConversationOptions:
         character: The create request's `avatar`, see :meth:`RunwayAPI.create_session`.
         brief: What the first session's avatar is told.
         agent: Who thinks for it, if not Runway.
-        functions: The names of its tools that are answered here.
+        functions: Its tools that are answered here, and how long it waits for each, in s.
         carry_over: Makes the personality of each further session; None: there is only one.
         sample_rate: Rate in Hz at which the avatar's sound is wanted.
         microphone_rate: Rate in Hz of the user's voice.
@@ -74,7 +75,7 @@ class ConversationOptions:
     character: dict[str, str]
     brief: Brief
     agent: ElevenLabsAgent | None
-    functions: tuple[str, ...]
+    functions: Mapping[str, float]
     carry_over: CarryOver | None = field(repr=False)
     sample_rate: int
     microphone_rate: int

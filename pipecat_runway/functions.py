@@ -7,7 +7,7 @@ from pipecat.adapters.llm.schemas.direct_function import DirectFunction, DirectF
 from pipecat.adapters.llm.schemas.function_schema import FunctionSchema
 from pipecat.adapters.llm.schemas.tools_schema import ToolsSchema
 
-from pipecat_runway import tools
+from pipecat_runway import tools, wire
 from pipecat_runway.errors import ConfigError
 
 Tools = ToolsSchema | Sequence[FunctionSchema | DirectFunction]
@@ -76,6 +76,15 @@ def timeouts_of(given: ToolsSchema, default: float | None) -> dict[str, float | 
     return {
         name: getattr(handler, "_pipecat_timeout_secs", None) or default
         for name, handler in handlers.items()
+    }
+
+
+def waits_of(wire_tools: list[dict[str, Any]]) -> dict[str, float]:
+    """Return how long the model waits for each function, in s, out of a session's `tools`."""
+    return {
+        tool["name"]: tool.get("timeoutSeconds", wire.TOOL_TIMEOUT)
+        for tool in wire_tools
+        if tool["type"] == wire.TOOL_BACKEND_RPC
     }
 
 

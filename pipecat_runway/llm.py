@@ -5,6 +5,7 @@ import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from livekit import rtc
@@ -57,12 +58,19 @@ from pipecat_runway.conversation import Conversation, ConversationOptions
 from pipecat_runway.elevenlabs import ElevenLabsAgent
 from pipecat_runway.errors import ConfigError, RunwayError, ToolError
 from pipecat_runway.frames import RunwayClientEventFrame
-from pipecat_runway.functions import Tools, as_schema, no_handler, runway_tools, timeouts_of
+from pipecat_runway.functions import (
+    Tools,
+    as_schema,
+    no_handler,
+    runway_tools,
+    timeouts_of,
+    waits_of,
+)
 from pipecat_runway.managed import Brief
 from pipecat_runway.managedroom import CAMERA_SIZE
 from pipecat_runway.measures import Arrival
 from pipecat_runway.media import Decimator, Picture, fit_picture
-from pipecat_runway.options import category_of, check_choices, check_duration, check_positive
+from pipecat_runway.options import category_of, check_choice, check_duration, check_positive
 from pipecat_runway.pictures import STAND_IN_EVERY, Pictures, Placeholder
 from pipecat_runway.responses import Mark, Responses
 from pipecat_runway.settings import RunwayRealtimeLLMSettings, which_character
@@ -226,7 +234,8 @@ class RunwayRealtimeLLMService(LLMService):
             ready_timeout=ready_timeout,
             max_call_duration=max_call_duration,
         )
-        check_choices(fit=(fit, get_args(Fit)), start_on=(start_on, get_args(StartRealtimeOn)))
+        check_choice("fit", fit, get_args(Fit))
+        check_choice("start_on", start_on, get_args(StartRealtimeOn))
         check_duration(max_duration)
         _check_length("personality", personality, wire.MAX_PERSONALITY)
         _check_length("start_script", start_script, wire.MAX_START_SCRIPT)
@@ -334,16 +343,12 @@ class RunwayRealtimeLLMService(LLMService):
         for schema in self._tools.standard_tools:
             if not (schema.name in self._functions or None in self._functions):
                 raise no_handler(schema.name)
-        brief = Brief(
-            personality=self._brief.personality,
-            start_script=self._brief.start_script,
-            tools=self._wire_tools(),
-        )
+        brief = replace(self._brief, tools=self._wire_tools())
         options = ConversationOptions(
             character=self._settings.character(),
             brief=brief,
             agent=self._elevenlabs,
-            functions=tuple(schema.name for schema in self._tools.standard_tools),
+            functions=waits_of(brief.tools or []),
             carry_over=self._carry_over,
             sample_rate=self._sample_rate,
             microphone_rate=self._microphone_rate,
@@ -486,6 +491,11 @@ class RunwayRealtimeLLMService(LLMService):
         self._context = context
         if is_given(context.tools) and context.tools:
             await self._refuse(FIXED_TOOLS, FIXED_TOOLS_ADVICE)
+        messages = context.get_messages()
+        if any(isinstance(m, dict) and m["role"] in ("system", "developer") for m in messages):
+            await self._refuse(
+                "messages in the context do not reach Runway's agent", "Use personality."
+            )
 
     async def _refuse(self, what: str, advice: str = "") -> None:
         """Tell, once, of something that cannot be done; the conversation is as well as before."""

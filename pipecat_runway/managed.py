@@ -208,7 +208,7 @@ class ManagedSession(BilledSession):
 
     async def _tell_end(self) -> None:
         if self.room is None:
-            raise RoomError("we are not in the room")
+            raise RoomError("the avatar is not in the room")
         await self.room.end_call()
 
     def _record(self) -> Record:

@@ -4,7 +4,7 @@ Sources: CORE (client.ts, utils), NRPC (handler.ts), MEET; docs/protocol.md.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from livekit import rtc
@@ -161,7 +161,7 @@ class ManagedRoom:
             RoomError: If it cannot be told.
         """
         if self.connection is not Connection.HERE:
-            raise RoomError("we are not in the room any more")
+            raise RoomError("the avatar is not in the room")
         async with room_errors("end the call"):
             await self._room.local_participant.publish_data(wire.END_CALL, reliable=True)
 
@@ -270,7 +270,7 @@ class BackendRoom:
     Args:
         credentials: From `connect_backend`.
         session_id: The session; names the room in logs.
-        methods: The calls that are answered.
+        methods: The calls that are answered, and how long the avatar waits for each, in s.
         answer: Answers one.
         lost: Told when the connection has ended, and not by us.
     """
@@ -280,12 +280,12 @@ class BackendRoom:
         credentials: Credentials,
         *,
         session_id: str,
-        methods: Iterable[str],
+        methods: Mapping[str, float],
         answer: Answer,
         lost: Callable[[str], None],
     ) -> None:
         self._credentials, self._session_id = credentials, session_id
-        self._methods, self._answer, self._lost = list(methods), answer, lost
+        self._methods, self._answer, self._lost = methods, answer, lost
         self._room = rtc.Room()
         self._membership = Membership(self._room)
         self._closing = False
@@ -298,8 +298,10 @@ class BackendRoom:
             RoomUnreachableError: No connection came about.
         """
         await _join(self._membership, self._credentials, self._session_id)
+        local = self._room.local_participant
+        _be_patient(local, self._methods)
         for method in self._methods:
-            self._room.local_participant.register_rpc_method(method, self._on_call)
+            local.register_rpc_method(method, self._on_call)
 
     async def close(self) -> None:
         """Leave the room. Safe in any state, and more than once."""
@@ -320,6 +322,29 @@ class BackendRoom:
     def _on_disconnected(self, reason: rtc.DisconnectReason.ValueType) -> None:
         if not self._closing:
             self._lost(reason_name(reason))
+
+
+def _be_patient(local: rtc.LocalParticipant, timeouts: Mapping[str, float]) -> None:
+    """Keep LiveKit's library from giving a call up long before its caller does.
+
+    A caller takes 7 s for the round trip off what it tells us (client-sdk-rust, rpc: at least 1 s
+    is left), waits all the time it was asked to, and the library here stops a handler when what we
+    were told has passed. Of the 4 s that Runway's model waits, 1 s would be left.
+    """
+    handle = local._handle_rpc_method_invocation
+
+    async def patient(
+        invocation_id: int,
+        method: str,
+        request_id: str,
+        caller_identity: str,
+        payload: str,
+        response_timeout: float,
+    ) -> None:
+        longer = max(response_timeout, timeouts.get(method, 0.0))
+        await handle(invocation_id, method, request_id, caller_identity, payload, longer)
+
+    local._handle_rpc_method_invocation = patient  # type: ignore[method-assign]
 
 
 async def _join(membership: Membership, credentials: Credentials, session_id: str) -> None:

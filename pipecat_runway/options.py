@@ -19,15 +19,14 @@ def check_positive(**values: float | None) -> None:
             raise ConfigError(f"{name} must be above 0, got {value!r}")
 
 
-def check_choices(**values: tuple[Any, tuple[Any, ...]]) -> None:
-    """Check values that are each one of a few.
+def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    """Check a value that is one of a few.
 
     Raises:
-        ConfigError: If one of them is another.
+        ConfigError: If it is another.
     """
-    for name, (value, choices) in values.items():
-        if value not in choices:
-            raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    if value not in choices:
+        raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 def check_duration(value: int | None) -> None:

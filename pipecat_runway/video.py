@@ -35,7 +35,7 @@ from pipecat_runway.avatar import Avatar
 from pipecat_runway.billed import Usage
 from pipecat_runway.errors import ConfigError, RunwayError
 from pipecat_runway.measures import Arrival, HandOver
-from pipecat_runway.options import category_of, check_choices, check_duration, check_positive
+from pipecat_runway.options import category_of, check_choice, check_duration, check_positive
 from pipecat_runway.pictures import STAND_IN_EVERY, Pictures, Placeholder
 from pipecat_runway.playback import Excerpt, Stage, Utterance
 from pipecat_runway.reception import Watched
@@ -173,7 +173,8 @@ class RunwayVideoService(AIService):
             picture_timeout=picture_timeout,
             max_call_duration=max_call_duration,
         )
-        check_choices(fit=(fit, get_args(Fit)), start_on=(start_on, get_args(StartOn)))
+        check_choice("fit", fit, get_args(Fit))
+        check_choice("start_on", start_on, get_args(StartOn))
         check_duration(max_duration)
         self._max_duration, self._ready_timeout = max_duration, float(ready_timeout)
         self._max_call_duration = float(max_call_duration)

@@ -13,7 +13,13 @@ from typing import Any
 import pipecat.services.ai_service
 import pytest
 
-from pipecat_runway import RunwayVideoService, RunwayVideoSettings, errors, wire
+from pipecat_runway import (
+    RunwayRealtimeLLMService,
+    RunwayVideoService,
+    RunwayVideoSettings,
+    errors,
+    wire,
+)
 from pipecat_runway.simulator import ClearAnswer, Faults
 
 ROOT = Path(__file__).parent.parent
@@ -108,6 +114,15 @@ def test_every_argument_setting_and_variable_is_in_the_settings() -> None:
     settings = {f.name for f in fields(RunwayVideoSettings)} - {"model", "extra"}
     variables = {value for name, value in vars(wire).items() if name.startswith("ENV_")}
     assert set() == {*arguments, *settings, *variables, *wire.PRESETS} - named
+
+
+def test_every_argument_and_event_of_the_agent_is_on_its_page() -> None:
+    """Runway's own agent has its table and its events there."""
+    named = set(re.findall(r"`(\w+)", page("realtime")))
+    arguments = set(inspect.signature(RunwayRealtimeLLMService).parameters) - {"kwargs"}
+    events = set(re.findall(r"on_\w+(?=\()", inspect.getdoc(RunwayRealtimeLLMService) or ""))
+    assert len(events) == 4
+    assert set() == {*arguments, *events} - named
 
 
 def test_pipecats_page_has_every_argument_with_its_default() -> None:
@@ -228,7 +243,10 @@ def test_a_text_that_nobody_writes_is_noticed(written: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["video", "flows", "addresses", "api", "refusals", "session", "room", "avatar", "face"],
+    [
+        *("video", "flows", "addresses", "api", "refusals", "session", "billed", "room"),
+        *("avatar", "face", "options", "managed", "managedroom", "conversation", "elevenlabs"),
+    ],
 )
 def test_every_error_is_quoted(module: str) -> None:
     """Whatever a module raises or reports stands in troubleshooting, word for word."""

@@ -17,7 +17,8 @@ from pipecat.services.llm_service import FunctionCallParams
 from pipecat_runway import RunwayClientEventFrame
 from pipecat_runway.simulator import Call, Captions, RunwaySimulator, Script, Turn
 from tests.conftest import TurnKnobs
-from tests.kit.marks import Verdict, compare, marked_speech, numbers, read_marks
+from tests.kit.content import compare_content
+from tests.kit.marks import Verdict, marked_speech, numbers, read_marks
 from tests.kit.pipeline import bracket_faults
 from tests.kit.talks import Talk, talking
 from tests.kit.waiting import until
@@ -33,14 +34,16 @@ def answer(text: str, first: int, count: int = 6, **more: Any) -> Turn:
 def heard_by_runway(talk: Talk, first: int, count: int) -> Verdict:
     """What of the user's marks has arrived."""
     among = range(first - 5, first + count + 5)
-    return compare(numbers(first, count), read_marks(talk.session.heard, 16_000, among=among))
+    return compare_content(
+        numbers(first, count), read_marks(talk.session.heard, 16_000, among=among)
+    )
 
 
 def heard_by_user(talk: Talk, first: int, count: int) -> Verdict:
     """What of the avatar's marks has come out of the service."""
     heard = talk.tape.speech_pcm()
     among = range(first - 5, first + count + 5)
-    return compare(numbers(first, count), read_marks(heard.pcm, heard.rate, among=among))
+    return compare_content(numbers(first, count), read_marks(heard.pcm, heard.rate, among=among))
 
 
 def of_type(talk: Talk, kind: type[Any]) -> list[Any]:
@@ -132,7 +135,7 @@ async def test_tools(runway: RunwaySimulator) -> None:
     assert "failed and returned no result" in (made["failing"].error or "")
     assert "secret" not in (made["failing"].error or "")
     assert "was not done within" in (made["slow"].error or "")
-    assert (made["slow"].seconds or 99) < 1.5
+    assert "Response timeout" not in (made["slow"].error or "")  # not LiveKit's, too late to help
     assert "20014 bytes" in (made["huge"].error or "")
     assert [(frame.tool, frame.args) for frame in events] == told
     assert told == [("show_page", {"page": page}) for page in (1, 2, 3)]
@@ -209,7 +212,11 @@ async def test_ten_turns(runway: RunwaySimulator) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("form", [form for form in Captions if form is not Captions.NONE])
+@pytest.mark.parametrize(
+    "form",
+    # TRANSCRIPT does not say who speaks, and counts as the avatar's words.
+    [form for form in Captions if form not in (Captions.NONE, Captions.TRANSCRIPT)],
+)
 async def test_every_form_of_transcript(
     runway: RunwaySimulator, faults: TurnKnobs, form: Captions
 ) -> None:
@@ -221,7 +228,8 @@ async def test_every_form_of_transcript(
         talk.say_marks(1, 5)
         await until(lambda: len(talk.messages) >= 3, 20)
         await talk.run.end()
-    asked = "assistant" if form is Captions.TRANSCRIPT else "user"  # it does not say who speaks
-    assert talk.messages[:2] == [("assistant", "Hello there."), (asked, "Hello you.")]
-    assert "One two three." in talk.messages[2][1]
-    assert len(talk.messages) == 3
+    assert talk.messages == [
+        ("assistant", "Hello there."),
+        ("user", "Hello you."),
+        ("assistant", "One two three."),
+    ]

@@ -235,8 +235,8 @@ class Leftovers:
                 if not outcome.failed:
                     ended.append(record)
                 yield outcome
-        room = await self._delete_room(one)
-        yield room
+        if one.livekit_url:  # or it is Runway's own, which ends with the session
+            yield await self._delete_room(one)
         for record in one.records.values():
             if record.session_id is None:
                 yield Outcome(
