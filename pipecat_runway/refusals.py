@@ -13,10 +13,12 @@ from pipecat_runway.errors import (
     RoomAddressError,
     RunwayError,
     UnknownAvatarError,
+    UnknownDocumentError,
     VendorFaultError,
 )
 
 FIELDS_NAMED = 5  # of those a refusal lists
+CONTENT_FILTER = "cannot be used for an avatar"  # seen by one third party, of a start script
 
 
 def refused(
@@ -61,8 +63,13 @@ def refused(
             kind, what = CreditsError, "the organization has no credits left"
         case 404 if missing is UnknownAvatarError:
             kind, what = UnknownAvatarError, "the avatar does not exist for this API key"
+        case 404 if missing is UnknownDocumentError:
+            kind, what = UnknownDocumentError, "the document does not exist for this API key"
         case 429:
             kind, what = ConcurrencyError, "too many sessions or requests at once"
+        case 400 if CONTENT_FILTER in text:
+            kind, what = FieldRefusedError, "its content filter refused a text or the picture"
+            advice = "Say it in other words; the same has passed on another try."
         case 400 | 422:
             fields = _refused_fields(body, text)
             kind = _field_error(fields)

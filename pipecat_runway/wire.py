@@ -37,6 +37,8 @@ PRESETS: Final = frozenset(  # OAS: enum of avatar.presetId
 KEY_FORM: Final = r"key_[0-9a-f]{128}"  # DOC errors/troubleshooting: an API secret
 MIN_DURATION: Final = 10  # s, OAS: maxDuration
 MAX_DURATION: Final = 1800  # s, OAS: maxDuration
+MAX_PERSONALITY: Final = 10_000  # characters, OAS: personality
+MAX_START_SCRIPT: Final = 2000  # characters, OAS: startScript
 MAX_TOKEN_LENGTH: Final = 2048  # characters, OAS: integration.token
 
 # OAS: a UUID; read with some slack, and never as anything that could change a path or a log line.
@@ -48,6 +50,34 @@ FAILED_STATUS: Final = "FAILED"  # OAS
 
 # MEET README: 600 credits are about 30 minutes; OAS: 0.01 USD each.
 CREDITS_A_MINUTE: Final = 20
+
+# -- characters and what they know ------------------------------------------------------------
+
+UUID: Final = re.compile(  # OAS: the pattern of every id
+    "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-4[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}"
+)
+VOICES: Final = frozenset(  # OAS: enum of voice.presetId
+    {
+        *("adam", "adrian", "aurora", "blake", "clara", "david", "drew", "emma", "felix"),
+        *("georgia", "jasper", "leo", "luna", "marcus", "max", "maya", "mia", "morgan"),
+        *("nathan", "nina", "petra", "roman", "ruby", "sam", "skye", "summer", "victoria"),
+        *("vincent", "violet", "zach"),
+    }
+)
+AVATAR_READY: Final = "READY"  # OAS
+AVATAR_FAILED: Final = "FAILED"  # OAS
+MAX_AVATAR_NAME: Final = 50  # characters, OAS: name of POST /v1/avatars
+MAX_AVATAR_DOCUMENTS: Final = 50  # OAS: documentIds
+MAX_PICTURE_URL: Final = 2048  # characters, OAS: referenceImage
+MAX_UPLOAD: Final = 200_000_000  # bytes, DOC assets/inputs: 200 MB
+PICTURE_TYPES: Final = {  # DOC assets/inputs: the codecs of images, by Pillow's names for them
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+}
+MAX_DOCUMENT_NAME: Final = 255  # characters, SDK and API reference: name of POST /v1/documents
+MAX_DOCUMENT: Final = 200_000  # characters, as above: content
+MAX_PAGE: Final = 100  # entries, OAS: limit of every list
 
 # -- environment variables --------------------------------------------------------------------
 

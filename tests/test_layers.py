@@ -14,9 +14,13 @@ STOREYS = [
     [  # pure
         *("wire", "errors", "retries", "refusals", "lifecycle", "renewal", "addresses"),
         *("sizes", "measures", "lipsync", "playback", "handover", "ownership"),
+        *("profiles", "catalogue"),
     ],
     ["matching", "pauses", "words", "hearing"],  # pure but for numpy
-    ["api", "registry", "guard", "roomfacts", "reception", "tracks", "room", "media"],  # adapters
+    [  # adapters
+        *("client", "api", "portrait", "characters", "registry", "guard"),
+        *("roomfacts", "reception", "tracks", "room", "media"),
+    ],
     ["ending", "billed", "session", "sessions", "audience", "face", "faces", "avatar"],  # owners
     ["settings", "pictures", "texts", "telemetry", "video"],  # Pipecat faces
     ["flows"],  # Pipecat Flows' view of a face
@@ -26,7 +30,7 @@ ORDER = [name for storey in STOREYS for name in storey]
 BESIDE = ["pytest_plugin"]  # like simulator/ and cli/
 PURE = set(STOREYS[0])
 SDKS = {  # each third-party SDK has its one door
-    "runwayml": {"api", "video"},  # video: the type of its `client` argument
+    "runwayml": {"client", "api", "characters", "video"},  # video: the type of its `client`
     # The picture and sound types they hand on.
     "livekit": {
         *("room", "roomfacts", "tracks", "reception", "media"),
@@ -34,9 +38,9 @@ SDKS = {  # each third-party SDK has its one door
     },
     "pipecat": {"settings", "pictures", "texts", "telemetry", "video", "flows"},
     "opentelemetry": {"telemetry"},
-    "httpx": {"api"},
+    "httpx": {"client", "api", "characters"},
     "aiohttp": {"room"},
-    "PIL": {"media"},
+    "PIL": {"media", "portrait"},
 }
 PURE_FORBIDDEN = {"asyncio", "time", "os", "threading", "numpy", "socket"}
 
@@ -98,7 +102,7 @@ def test_the_simulator_stands_beside_the_house() -> None:
             n
             for n in names
             for beside in ("simulator", "cli", "doctor", *BESIDE)
-            if n.startswith(f"pipecat_runway.{beside}")
+            if f"{n}.".startswith(f"pipecat_runway.{beside}.")
         ]
 
 
