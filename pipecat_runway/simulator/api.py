@@ -12,7 +12,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,10 +28,12 @@ from pipecat_runway.simulator.answers import (
 from pipecat_runway.simulator.console import PREFIX, Console
 from pipecat_runway.simulator.faults import Faults
 from pipecat_runway.simulator.garbage import garbled, route_of
+from pipecat_runway.simulator.library_routes import UNKNOWN_AVATAR, LibraryRoutes
 from pipecat_runway.simulator.managed import CORS, ManagedRooms
+from pipecat_runway.simulator.record_routes import RecordRoutes
 from pipecat_runway.simulator.schema import API_VERSION, MODEL, VERSION_HEADER
 from pipecat_runway.simulator.sessions import SimulatedSession
-from pipecat_runway.simulator.validation import query_issues, refusal, session_issues
+from pipecat_runway.simulator.validation import refusal, session_issues
 
 if TYPE_CHECKING:
     from pipecat_runway.simulator.runway import RunwaySimulator
@@ -43,8 +44,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # OpenAPI wants a number here.
 TOP_TIER = 20
 DAILY = 30_000
-
-UNKNOWN_AVATAR = "Could not find Avatar"
 
 
 class SeenRequest(NamedTuple):
@@ -66,11 +65,12 @@ def create_app(runway: "RunwaySimulator") -> web.Application:
             web.get("/v1/realtime_sessions/{id}", api.retrieve_session, allow_head=False),
             web.delete("/v1/realtime_sessions/{id}", api.delete_session),
             web.get("/v1/organization", api.retrieve_organization, allow_head=False),
-            web.get("/v1/avatars", api.list_avatars, allow_head=False),
-            web.get("/v1/avatars/{id}", api.retrieve_avatar, allow_head=False),
         ]
     )
     app.add_routes(api.managed.routes())
+    app.add_routes(LibraryRoutes(runway).routes())
+    app.add_routes(RecordRoutes(runway).routes())
+    app.add_routes(runway.elevenlabs.routes())
     app.add_routes(Console(runway).routes())
     return app
 
@@ -159,29 +159,6 @@ class _Api:
                 "usage": {"models": {MODEL: {"dailyGenerations": len(self._runway.sessions)}}},
             }
         )
-
-    async def list_avatars(self, request: web.Request) -> web.Response:
-        """`GET /v1/avatars`, by pages."""
-        query: dict[str, Any] = {"limit": 50, **request.query}
-        with suppress(ValueError):
-            query["limit"] = int(query["limit"])
-        if issues := query_issues(query):
-            raise Refused(400, refusal(issues, self._runway.faults.error_body, "query"))
-        cursor = query.get("cursor", "0")  # the index of the page's first avatar
-        if not cursor.isdecimal():
-            raise Refused(400, "Invalid cursor")
-        end = int(cursor) + query["limit"]
-        avatars = [avatar.to_json() for avatar in self._runway.avatars.values()]
-        more = end < len(avatars)
-        page = {"data": avatars[int(cursor) : end], "hasMore": more}
-        return web.json_response({**page, "nextCursor": str(end) if more else None})
-
-    async def retrieve_avatar(self, request: web.Request) -> web.Response:
-        """`GET /v1/avatars/{id}`."""
-        avatar = self._runway.avatars.get(request.match_info["id"])
-        if avatar is None:
-            raise Refused(404, UNKNOWN_AVATAR)
-        return web.json_response(avatar.to_json())
 
     def _create(self, body: Any, faults: Faults) -> SimulatedSession:
         if faults.create_status is not None:

@@ -74,6 +74,10 @@ class Route(Enum):
     DELETE = "delete"
     ORGANIZATION = "organization"
     AVATARS = "avatars"
+    DOCUMENTS = "documents"
+    UPLOADS = "uploads"
+    CONVERSATIONS = "conversations"
+    USAGE = "usage"
     CONSUME = "consume"
     CONNECT_BACKEND = "connect_backend"
 
@@ -147,6 +151,10 @@ class Faults:
             the real service must.
         avatar_not_ready_status: Status for a create with a custom avatar that is still being
             processed or has failed. None creates.
+        avatar_processing: How long a new avatar, or one with a new picture, is PROCESSING.
+        avatar_failure: failureReason of every avatar that is FAILED after that. None: it is READY.
+        filtered_text: A start script of an avatar with this in it is refused. None: any is taken.
+        upload_status: Status of every upload of a file. None takes it.
         effective_limit: Seconds after which a session ends whatever ``maxDuration`` says.
         max_sessions: Sessions that may be open at once. More are answered 429, or queued.
         queue_when_full: With all slots taken: True creates NOT_READY with ``queued: true`` and
@@ -211,6 +219,13 @@ class Faults:
         picture_delay: The picture is held back by this against the sound.
         drop_piece: Every n-th 100 ms of speech is swallowed by the worker. 0 swallows none.
 
+        livekit_conversations: Whether sessions in a room of the customer's are conversations too;
+            they have no transcript.
+        conversation_delay: How long after its end a conversation has its transcript and recording.
+        elevenlabs_presets: Whether ElevenLabs may be the brain of a preset character.
+        signed_url_lifetime: How long an address that ElevenLabs has signed is good for.
+        elevenlabs_rate: Samples a second of the sound that the ElevenLabs agent asks for; with any
+            other than 16000 the partner neither hears nor speaks.
         joins_after_consume: The partner of a managed room comes this long after the consume. None:
             it is there before the session is READY.
         greet_delay: From the user's coming to the partner's greeting.
@@ -251,6 +266,10 @@ class Faults:
     clock_offset: float = 0.0
     require_public_livekit: bool = False
     avatar_not_ready_status: int | None = None
+    avatar_processing: float = 0.2
+    avatar_failure: str | None = None
+    filtered_text: str | None = None
+    upload_status: int | None = None
     effective_limit: float = 300.0
     max_sessions: int | None = None
     queue_when_full: bool = True
@@ -309,6 +328,11 @@ class Faults:
     picture_delay: float = 0.0
     drop_piece: int = 0
 
+    livekit_conversations: bool = True
+    conversation_delay: float = 0.0
+    elevenlabs_presets: bool = False
+    signed_url_lifetime: float = 900.0
+    elevenlabs_rate: int = 16_000
     joins_after_consume: float | None = None
     greet_delay: float = 0.2
     turn_silence: float = 0.6

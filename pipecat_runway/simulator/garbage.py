@@ -14,7 +14,14 @@ ROUTES = {
     ("GET", "realtime_sessions"): Route.RETRIEVE,
     ("DELETE", "realtime_sessions"): Route.DELETE,
     ("GET", "organization"): Route.ORGANIZATION,
-    ("GET", "avatars"): Route.AVATARS,
+    ("POST", "organization"): Route.USAGE,
+}
+BY_NAME = {
+    "avatars": Route.AVATARS,
+    "documents": Route.DOCUMENTS,
+    "uploads": Route.UPLOADS,
+    "avatar_conversations": Route.CONVERSATIONS,
+    "avatar_usage": Route.USAGE,
 }
 
 
@@ -23,7 +30,9 @@ def route_of(request: web.Request) -> Route | None:
     parts = request.path.split("/")
     if (last := parts[-1]) in (Route.CONSUME.value, Route.CONNECT_BACKEND.value):
         return Route(last)
-    return ROUTES.get((request.method, parts[2])) if len(parts) > 2 else None
+    if len(parts) < 3:
+        return None
+    return BY_NAME.get(parts[2]) or ROUTES.get((request.method, parts[2]))
 
 
 def garbled(response: web.StreamResponse, kind: Garbage) -> web.StreamResponse:

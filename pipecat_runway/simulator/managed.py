@@ -59,13 +59,13 @@ class ManagedRooms:
         if faults.consume_needs_json:
             await read_json(request, faults)
         key = request.headers.get(hdrs.AUTHORIZATION, "").removeprefix("Bearer ")
-        if session.status is Status.NOT_READY:
-            raise Refused(faults.consume_refusal, "The session is not ready.")
+        if session.managed is None or session.status is Status.NOT_READY:
+            raise Refused(faults.consume_refusal, "The session has no credentials.")
         if not session.opens_with(key):
             raise Refused(401, "The session key is missing or wrong.")
         if session.consumed.is_set() and faults.consume_once:
             raise Refused(faults.consume_refusal, "The session has been consumed already.")
-        if not session.is_open or session.managed is None:
+        if not session.is_open:
             raise Refused(faults.consume_refusal, "The session's credentials have expired.")
         session.consumed.set()
         return web.json_response(session.managed.for_user(faults.consumed_url))

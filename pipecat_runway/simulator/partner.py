@@ -218,9 +218,10 @@ class Partner(Performer):
     async def _answer(
         self, turn: Turn, number: int, heard: str, after: asyncio.Task[None] | None
     ) -> None:
-        for piece in _pieces(heard):
-            await self._caption(USER, number, piece)
-        await self._finish(USER, number)
+        if heard:
+            for piece in _pieces(heard):
+                await self._caption(USER, number, piece)
+            await self._finish(USER, number)
         await asyncio.sleep(self._faults.thinking)
         results: dict[str, Any] = {}
         # Tasks of their own: a user who speaks meanwhile cuts the answer, not the work.

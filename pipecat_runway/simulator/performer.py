@@ -1,6 +1,7 @@
 """A painted face and a voice in a LiveKit room: what every simulated avatar is."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -12,6 +13,8 @@ from pipecat_runway.simulator.faults import Babble, Faults, Picture
 from pipecat_runway.simulator.playout import RATE, Cues, Line, Speech
 from pipecat_runway.simulator.speaker import QUEUE_MS, Speaker
 from pipecat_runway.simulator.worker_messages import Join
+
+logger = logging.getLogger(__name__)
 
 END_CALL = {"type": "END_CALL"}  # livekit-plugins-runway 1.8.9, avatar.py; avatars-sdk-react 0.17.0
 
@@ -198,5 +201,10 @@ class Performer:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
         return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) and not self._leaving:
+            logger.warning("A simulated avatar's task failed: %r", error)

@@ -96,5 +96,5 @@ class ManagedRoom:
         hidden: bool = False,
     ) -> str:
         granted = api.VideoGrants(room_join=True, room=self._name, hidden=hidden)
-        token = api.AccessToken(self._keys.api_key, self._keys.api_secret)
+        token = api.AccessToken(self._keys.api_key, self._keys.api_secret).with_kind(kind)
         return token.with_identity(identity).with_grants(granted).with_ttl(self._lifetime).to_jwt()

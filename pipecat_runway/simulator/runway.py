@@ -12,12 +12,15 @@ from typing import Any, Protocol, Self
 from aiohttp import web
 
 from pipecat_runway.simulator.api import SeenRequest, create_app
-from pipecat_runway.simulator.avatars import AVATARS, SimulatedAvatar
+from pipecat_runway.simulator.avatars import SimulatedAvatar
+from pipecat_runway.simulator.elevenlabs import RATE as ELEVENLABS_RATE
+from pipecat_runway.simulator.elevenlabs import ElevenLabs
 from pipecat_runway.simulator.faults import Faults
+from pipecat_runway.simulator.library import Library
 from pipecat_runway.simulator.livekit_binary import Progress
 from pipecat_runway.simulator.livekit_server import LiveKitServer
 from pipecat_runway.simulator.rooms import LiveKitKeys
-from pipecat_runway.simulator.script import Part, Script
+from pipecat_runway.simulator.script import Part, Script, Turn
 from pipecat_runway.simulator.sessions import SimulatedSession, Status
 from pipecat_runway.simulator.switchboard import Switch, SwitchError, read_switch
 from pipecat_runway.simulator.switching import Operator
@@ -80,7 +83,8 @@ class RunwaySimulator:
         workers: Makes the avatar workers' host, given the handler of their events.
 
     Attributes:
-        avatars: The account's custom avatars, by id.
+        elevenlabs: What stands for ElevenLabs; a session may have its agent for a brain.
+        library: What the account keeps: avatars, documents, uploaded files.
         partner: What the partners of managed rooms say and do, in sessions to come.
         requests: Every request answered, oldest first, without tokens.
         api_key: The key it accepts.
@@ -100,7 +104,8 @@ class RunwaySimulator:
         workers: Callable[[Callable[[WorkerEvent], None]], Workers] | None = None,
     ) -> None:
         self.faults = faults or Faults()
-        self.avatars: dict[str, SimulatedAvatar] = {avatar.id: avatar for avatar in AVATARS}
+        self.library = Library()
+        self.elevenlabs = ElevenLabs(self)
         self.partner = Script()
         self.requests: list[SeenRequest] = []
         self.api_key = api_key or f"key_{secrets.token_hex(64)}"
@@ -128,6 +133,7 @@ class RunwaySimulator:
             if self._livekit is None:
                 server = LiveKitServer(progress=self._progress)
                 self._livekit = await stack.enter_async_context(server)
+            stack.callback(self.library.close)
             stack.push_async_callback(self.workers.aclose)
             await self.workers.start()
             stack.push_async_callback(self._end_sessions)
@@ -165,6 +171,16 @@ class RunwaySimulator:
             if (switch := read_switch(text)).now == switch:
                 raise SwitchError(f"{text} stands in a script and needs a moment: {text}@2.5")
         self._faults = faults
+
+    @property
+    def avatars(self) -> dict[str, SimulatedAvatar]:
+        """The account's custom avatars, by id."""
+        return self.library.avatars
+
+    @property
+    def base_url(self) -> str:
+        """Where its API is."""
+        return self._base_url
 
     @property
     def livekit(self) -> LiveKitKeys:
@@ -307,6 +323,9 @@ class RunwaySimulator:
     async def _serve_user(self, session: SimulatedSession) -> None:
         """A session in a managed room, up to the coming of its user."""
         faults = session.faults
+        if session.signed_url is not None and not self.elevenlabs.accepts(session.signed_url):
+            session.end(Status.FAILED)
+            return
         if faults.joins_after_consume is None:
             await self._send_worker(session)  # it is READY once that is there
         else:
@@ -339,6 +358,9 @@ class RunwaySimulator:
     def _part(self, session: SimulatedSession) -> Part | None:
         if session.managed is None:
             return None
+        if session.signed_url is not None and session.faults.elevenlabs_rate != ELEVENLABS_RATE:
+            silent = Script([Turn(heard="")])
+            return Part.of(silent, session.body, None, session.managed.backend)
         avatar = self.avatars.get(session.character)
         start = session.body.get("startScript", avatar.start_script if avatar else None)
         return Part.of(self.partner, session.body, start, session.managed.backend)

@@ -1,8 +1,7 @@
 """What Runway's OpenAPI document says of the routes simulated here, as data.
 
 Schemas are in the document's own form (JSON Schema), without its descriptions; source: the
-OpenAPI of 2026-08-08, `paths./v1/realtime_sessions.post.requestBody` and
-`paths./v1/avatars.get.parameters`.
+OpenAPI of 2026-08-08, `paths./v1/realtime_sessions.post.requestBody`.
 """
 
 from typing import Any
@@ -26,29 +25,37 @@ PRESETS = [
 UUID4 = "^([0-9a-fA-F]{8}-[0-9a-fA-F]{4}-4[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12})$"
 
 
-def _text(minimum: int | None, maximum: int, **more: Any) -> Schema:
+ID: Schema = {"type": "string", "format": "uuid", "pattern": UUID4}
+
+
+def text(minimum: int | None, maximum: int, **more: Any) -> Schema:
+    """A string of that many characters."""
     least = {} if minimum is None else {"minLength": minimum}
     return {"type": "string", **least, "maxLength": maximum, **more}
 
 
-def _const(value: str) -> Schema:
+def const(value: str) -> Schema:
+    """A string of one value."""
     return {"type": "string", "const": value}
 
 
-def _object(required: list[str], properties: Schema) -> Schema:
+def obj(required: list[str], properties: Schema) -> Schema:
+    """An object."""
     return {"type": "object", "properties": properties, "required": required}
 
 
-def _list(maximum: int, items: Schema, **more: Any) -> Schema:
+def listing(maximum: int, items: Schema, **more: Any) -> Schema:
+    """An array."""
     return {"type": "array", "maxItems": maximum, "items": items, **more}
 
 
-def _union(*options: Schema) -> Schema:
+def union(*options: Schema) -> Schema:
+    """One of several objects, told apart by their `type`."""
     return {"oneOf": list(options), "discriminator": {"propertyName": "type"}}
 
 
-_NAME = _text(1, 64, pattern="^[a-zA-Z_][a-zA-Z0-9_]*$")
-_DESCRIPTION = _text(1, 1024)
+_NAME = text(1, 64, pattern="^[a-zA-Z_][a-zA-Z0-9_]*$")
+_DESCRIPTION = text(1, 1024)
 
 
 def _parameter(kind: str, required: list[str] | None = None, **more: Schema) -> Schema:
@@ -56,28 +63,28 @@ def _parameter(kind: str, required: list[str] | None = None, **more: Schema) -> 
         "name": _NAME,
         "description": _DESCRIPTION,
         "required": {"default": True, "type": "boolean"},
-        "type": _const(kind),
+        "type": const(kind),
         **more,
     }
-    return _object(["name", "description", "type", *(required or [])], properties)
+    return obj(["name", "description", "type", *(required or [])], properties)
 
 
-_PARAMETERS = _list(
+_PARAMETERS = listing(
     20,
-    _union(
-        _parameter("string", enum=_list(20, _text(None, 64))),
+    union(
+        _parameter("string", enum=listing(20, text(None, 64))),
         _parameter("integer"),
         _parameter("number"),
         _parameter("boolean"),
         _parameter(
             "array",
             ["items"],
-            items=_object(
+            items=obj(
                 ["type"],
                 {"type": {"type": "string", "enum": ["string", "integer", "number", "boolean"]}},
             ),
         ),
-        _parameter("object", ["properties"], properties=_list(20, {})),
+        _parameter("object", ["properties"], properties=listing(20, {})),
     ),
     default=[],
 )
@@ -85,49 +92,49 @@ _PARAMETERS = _list(
 
 def _tool(kind: str, **more: Schema) -> Schema:
     properties = {
-        "type": _const(kind),
+        "type": const(kind),
         "name": _NAME,
         "description": _DESCRIPTION,
         "parameters": _PARAMETERS,
         **more,
     }
-    return _object(["type", "name", "description"], properties)
+    return obj(["type", "name", "description"], properties)
 
 
 _LIVEKIT = {
     "url": {"type": "string", "format": "uri"},
-    "token": _text(1, 2048),
-    "roomName": _text(1, 256),
-    "agentIdentity": _text(1, 256),
+    "token": text(1, 2048),
+    "roomName": text(1, 256),
+    "agentIdentity": text(1, 256),
 }
 _LIVEKIT_REQUIRED = ["url", "token", "roomName"]
 
-CREATE_SESSION: Schema = _object(
+CREATE_SESSION: Schema = obj(
     ["model", "avatar"],
     {
-        "model": _const(MODEL),
-        "avatar": _union(
-            _object(
+        "model": const(MODEL),
+        "avatar": union(
+            obj(
                 ["type", "presetId"],
                 {
-                    "type": _const("runway-preset"),
+                    "type": const("runway-preset"),
                     "presetId": {"type": "string", "enum": PRESETS},
                 },
             ),
-            _object(
+            obj(
                 ["type", "avatarId"],
                 {
-                    "type": _const("custom"),
-                    "avatarId": {"type": "string", "format": "uuid", "pattern": UUID4},
+                    "type": const("custom"),
+                    "avatarId": ID,
                 },
             ),
         ),
         "maxDuration": {"default": 300, "type": "integer", "minimum": 10, "maximum": 1800},
-        "personality": _text(1, 10000),
-        "startScript": _text(1, 2000),
-        "tools": _list(
+        "personality": text(1, 10000),
+        "startScript": text(1, 2000),
+        "tools": listing(
             20,
-            _union(
+            union(
                 _tool("client_event"),
                 _tool(
                     "backend_rpc",
@@ -136,27 +143,19 @@ CREATE_SESSION: Schema = _object(
             ),
             default=[],
         ),
-        "integration": _union(
-            _object(
+        "integration": union(
+            obj(
                 ["type", "signedUrl"],
                 {
-                    "type": _const("elevenlabs"),
+                    "type": const("elevenlabs"),
                     "signedUrl": {"type": "string", "format": "uri"},
                 },
             ),
-            _object(
+            obj(
                 ["type", *_LIVEKIT_REQUIRED],
-                {"type": _const("livekit"), **_LIVEKIT},
+                {"type": const("livekit"), **_LIVEKIT},
             ),
         ),
-        "livekit": _object(_LIVEKIT_REQUIRED, _LIVEKIT),
-    },
-)
-
-LIST_AVATARS: Schema = _object(
-    [],
-    {
-        "cursor": _text(1, 1000),
-        "limit": {"default": 50, "type": "integer", "minimum": 1, "maximum": 100},
+        "livekit": obj(_LIVEKIT_REQUIRED, _LIVEKIT),
     },
 )

@@ -82,6 +82,7 @@ class SimulatedSession:
         body: The create's body, without tokens and signed addresses.
         room: The customer's room; None: Runway's own, `managed`.
         managed: The room of Runway's own; None: the customer's.
+        signed_url: Where its conversation is held instead, at ElevenLabs.
         character: A preset's id, or an avatar's own id.
         faults: The knobs it began with, as they were turned since.
         events: What its worker reported, oldest first.
@@ -104,6 +105,7 @@ class SimulatedSession:
         self.body = without_secrets(body)
         self.room = AvatarRoom.of(body)
         self.managed = None if self.room else ManagedRoom(self.id, keys, faults.token_lifetime)
+        self.signed_url: str | None = body.get("integration", {}).get("signedUrl")
         self.character: str = body["avatar"].get("presetId") or body["avatar"]["avatarId"]
         self.faults = faults
         self.events: list[WorkerEvent] = []
@@ -115,6 +117,7 @@ class SimulatedSession:
         self.worker_gone = asyncio.Event()
         self.worker_called = False
         self._began = time.monotonic()
+        self._started_at: float | None = None
         self._ended_at: float | None = None
         self._expires_at = self.created_at
         self._session_key = ""
@@ -210,6 +213,7 @@ class SimulatedSession:
         """Its avatar is in the room."""
         if self.status in (Status.NOT_READY, Status.READY):
             self.status = Status.RUNNING
+            self._started_at = time.monotonic()
             self.running.set()
 
     def end(self, status: Status, failure_code: str | None = None) -> None:
@@ -314,12 +318,28 @@ class SimulatedSession:
         """What both sides have said in a managed room, in order."""
         roles = {"turn_heard": "user", "said": "assistant"}
         return [
-            Said(roles[event.kind], event.data["text"], self._when(event.at))
+            Said(roles[event.kind], event.data["text"], self.when(event.at))
             for event in self.events
             if event.kind in roles
         ]
 
-    def _when(self, at: float) -> datetime:
+    @property
+    def started_at(self) -> datetime | None:
+        """When it was RUNNING first, UTC."""
+        return None if self._started_at is None else self.when(self._started_at)
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When it ended, UTC."""
+        return None if self._ended_at is None else self.when(self._ended_at)
+
+    @property
+    def failure_code(self) -> str:
+        """Why it is FAILED."""
+        return self._failure_code
+
+    def when(self, at: float) -> datetime:
+        """The instant of an event, UTC."""
         return self.created_at + timedelta(seconds=at - self._began)
 
     def _settle(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipecat_runway.simulator.faults import ErrorBody, Faults
-from pipecat_runway.simulator.schema import CREATE_SESSION, LIST_AVATARS, UUID4, Schema
+from pipecat_runway.simulator.schema import CREATE_SESSION, UUID4, Schema
 
 Issue = dict[str, Any]
 Path = tuple[str | int, ...]
@@ -40,9 +40,24 @@ def session_issues(body: Any, faults: Faults) -> list[Issue]:
     return issues
 
 
-def query_issues(query: dict[str, Any]) -> list[Issue]:
-    """What is wrong with the query of an avatar list."""
-    return list(_issues(query, LIST_AVATARS, (), strict=False))
+def body_issues(body: Any, schema: Schema, faults: Faults) -> list[Issue]:
+    """What is wrong with the body of any other request."""
+    if not isinstance(body, dict):
+        return [_wrong_type("object", body, ())]
+    known = {key: value for key, value in body.items() if key in schema["properties"]}
+    extra = [key for key in body if key not in known]
+    issues = list(_issues(known, schema, (), faults.strict_nested))
+    return [*issues, _unrecognized(extra, ())] if extra and faults.strict_body else issues
+
+
+def query_issues(query: dict[str, Any], schema: Schema) -> list[Issue]:
+    """What is wrong with a query."""
+    return list(_issues(query, schema, (), strict=False))
+
+
+def issue(message: str, *path: str | int) -> Issue:
+    """Something that no schema says."""
+    return _custom(message, path)
 
 
 def refusal(issues: list[Issue], form: ErrorBody, part: str = "body") -> dict[str, Any]:
@@ -56,6 +71,9 @@ def refusal(issues: list[Issue], form: ErrorBody, part: str = "body") -> dict[st
 
 
 def _issues(value: Any, schema: Schema, path: Path, strict: bool) -> Iterator[Issue]:
+    if "anyOf" in schema:
+        yield from _any_issues(value, schema, path, strict)
+        return
     if "oneOf" in schema:
         yield from _union_issues(value, schema, path, strict)
         return
@@ -81,6 +99,8 @@ def _issues(value: Any, schema: Schema, path: Path, strict: bool) -> Iterator[Is
         yield from _string_issues(value, schema, path)
     elif kind in ("integer", "number"):
         yield from _number_issues(value, schema, path)
+    elif kind == "null" and value is not None:
+        yield _wrong_type("null", value, path)
     elif kind == "boolean" and not isinstance(value, bool):
         yield _wrong_type("boolean", value, path)
 
@@ -102,6 +122,17 @@ def _union_issues(value: Any, schema: Schema, path: Path, strict: bool) -> Itera
         "path": [*path, key],
         "message": "Invalid input",
     }
+
+
+def _any_issues(value: Any, schema: Schema, path: Path, strict: bool) -> Iterator[Issue]:
+    errors = [list(_issues(value, option, path, strict)) for option in schema["anyOf"]]
+    if all(errors):
+        yield {
+            "code": "invalid_union",
+            "errors": errors,
+            "path": list(path),
+            "message": "Invalid input",
+        }
 
 
 def _string_issues(value: Any, schema: Schema, path: Path) -> Iterator[Issue]:
@@ -130,11 +161,12 @@ def _format_issues(value: str, schema: Schema, path: Path) -> Iterator[Issue]:
         case "uuid", _:
             if not re.search(UUID4, value):
                 yield _wrong_format("uuid", "Invalid UUID", path, UUID4)
-        case None, str(pattern):
+        case ("date-time" | "date" | None) as form, str(pattern):
             # In Python alone `$` also matches before a last line feed.
             if not re.search(pattern.replace("$", r"\Z"), value):
                 message = f"Invalid string: must match pattern /{pattern}/"
-                yield _wrong_format("regex", message, path, pattern)
+                name = form.replace("-", "") if form else "regex"
+                yield _wrong_format(name, message, path, pattern)
 
 
 def _number_issues(value: Any, schema: Schema, path: Path) -> Iterator[Issue]:
@@ -165,6 +197,9 @@ def _combination_issues(body: dict[str, Any], faults: Faults) -> Iterator[Issue]
     if faults.integration_alone and "integration" in body and beside:
         for name in sorted(beside):
             yield _custom(f"{name} cannot be combined with integration", (name,))
+    held_elsewhere = body.get("integration", {}).get("type") == "elevenlabs"
+    if held_elsewhere and body["avatar"]["type"] != "custom" and not faults.elevenlabs_presets:
+        yield _custom("ElevenLabs needs a custom avatar", ("avatar", "type"))
     names = [tool["name"] for tool in body.get("tools", [])]
     if faults.unique_tool_names and len(set(names)) < len(names):
         yield _custom("Tool names must be unique", ("tools",))

@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 from jsonschema import Draft202012Validator
+from runwayml import AsyncRunwayML
 
 from pipecat_runway.simulator import RunwaySimulator, SimulatedSession
 from pipecat_runway.simulator.switchboard import Switch
@@ -112,6 +113,16 @@ def session_body(**more: Any) -> dict[str, Any]:
         "integration": integration,
     }
     return {name: value for name, value in {**body, **more}.items() if value is not None}
+
+
+@asynccontextmanager
+async def official_client(local: Local, **options: Any) -> AsyncIterator[AsyncRunwayML]:
+    """The official client of this simulator."""
+    env = local.runway.env
+    async with AsyncRunwayML(
+        api_key=env["RUNWAYML_API_SECRET"], base_url=env["RUNWAYML_BASE_URL"], **options
+    ) as client:
+        yield client
 
 
 Start = Callable[..., AbstractAsyncContextManager[Local]]

@@ -9,13 +9,21 @@ import httpx
 import jsonschema
 import pytest
 import runwayml
-from runwayml import AsyncRunwayML, RunwayML
+from runwayml import RunwayML
 
 from pipecat_runway.simulator import ErrorBody, RunwaySimulator, SimulatedSession
 from pipecat_runway.simulator.avatars import AVATARS
 from pipecat_runway.simulator.worker_messages import WorkerEvent
 
-from .api_kit import HandMadeWorkers, Local, NoLiveKit, OpenAPI, Start, session_body
+from .api_kit import (
+    HandMadeWorkers,
+    Local,
+    NoLiveKit,
+    OpenAPI,
+    Start,
+    official_client,
+    session_body,
+)
 
 SESSION = "/v1/realtime_sessions/{id}"
 BOUND = 2.0
@@ -52,15 +60,6 @@ async def every_status(start: Start) -> AsyncIterator[tuple[Local, dict[str, Sim
         runway.faults = replace(runway.faults, max_sessions=1)
         made["QUEUED"] = await local.create()
         yield local, made
-
-
-@asynccontextmanager
-async def official_client(local: Local, **options: Any) -> AsyncIterator[AsyncRunwayML]:
-    env = local.runway.env
-    async with AsyncRunwayML(
-        api_key=env["RUNWAYML_API_SECRET"], base_url=env["RUNWAYML_BASE_URL"], **options
-    ) as client:
-        yield client
 
 
 # -- shapes ----------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipecat_runway.simulator import ErrorBody, Faults
-from pipecat_runway.simulator.schema import CREATE_SESSION, LIST_AVATARS, Schema
+from pipecat_runway.simulator import ErrorBody, Faults, library_schema
+from pipecat_runway.simulator.schema import CREATE_SESSION, Schema
 from pipecat_runway.simulator.validation import refusal, session_issues
 
 from .api_kit import OpenAPI, session_body
@@ -38,7 +38,7 @@ def codes(body: Any, faults: Faults = Faults()) -> list[tuple[str, list[str | in
 
 def bare(schema: Any) -> Any:
     """The schema without what says nothing about validity."""
-    aside = {"description", "title", "deprecated", "x-stainless-model", "$schema"}
+    aside = {"description", "title", "example", "deprecated", "x-stainless-model", "$schema"}
     if isinstance(schema, list):
         return [bare(item) for item in schema]
     if not isinstance(schema, dict):
@@ -53,7 +53,20 @@ def bare(schema: Any) -> Any:
 def test_schemas_are_those_of_the_openapi_document(openapi: OpenAPI) -> None:
     """Every limit of a create's body and of a list's query is Runway's own, to the letter."""
     assert bare(openapi.body("post", "/v1/realtime_sessions")) == CREATE_SESSION
-    assert bare(openapi.parameters("get", "/v1/avatars")) == LIST_AVATARS["properties"]
+    bodies = {
+        ("post", "/v1/avatars"): library_schema.CREATE_AVATAR,
+        ("patch", "/v1/avatars/{id}"): library_schema.UPDATE_AVATAR,
+        ("post", "/v1/organization/usage"): library_schema.USAGE,
+    }
+    queries = {
+        "/v1/avatars": library_schema.LIST_AVATARS,
+        "/v1/avatar_conversations": library_schema.LIST_CONVERSATIONS,
+        "/v1/avatar_usage": library_schema.AVATAR_USAGE,
+    }
+    for (method, path), schema in bodies.items():
+        assert {"required": [], **bare(openapi.body(method, path))} == schema, path
+    for path, schema in queries.items():
+        assert bare(openapi.parameters("get", path)) == schema["properties"], path
 
 
 # -- the validator means what the schema says ------------------------------------------------------
