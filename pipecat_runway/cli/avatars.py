@@ -70,9 +70,9 @@ def create(
     def work() -> int:
         draft = _draft(picture, name, voice, personality, start_script, files)
         account.say(
-            f"The picture, the texts and {len(files)} documents go to Runway, which keeps them "
-            "until they are deleted. What making a character costs is not documented where we "
-            f"could read it; its sessions cost {PRICE}."
+            "The picture and the texts go to Runway, which keeps them until they are deleted. What "
+            "making a character costs is not documented where we could read it; its sessions cost "
+            f"{PRICE}."
         )
         if ask and not typer.confirm(f"Make {draft.name}?"):
             return 0
@@ -141,7 +141,7 @@ async def _create(account: Account, draft: Draft, characters: RunwayCharacters) 
     account.say(f"Created: {avatar.id}  {avatar.name}")
     with Stages(account.console).stage("Runway makes it"):
         await characters.wait_ready(avatar.id)
-    account.say(f'READY: RunwayVideoService(avatar_id="{avatar.id}", …)')
+    account.say(f'READY. In your bot: RunwayVideoService.Settings(avatar_id="{avatar.id}")')
 
 
 @contextlib.asynccontextmanager

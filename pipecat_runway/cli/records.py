@@ -65,7 +65,7 @@ async def _describe(
     """Say what a session is, and return what is kept of it.
 
     Raises:
-        APIError: Runway knows nothing of it.
+        APIError: Runway knows nothing of it, or could not be asked.
     """
     check_id("session_id", session_id)
     async with RunwayAPI(**access()) as api:
@@ -73,8 +73,15 @@ async def _describe(
     try:
         conversation = await characters.conversation(session_id)
     except APIError as e:
-        if e.status_code != 404 or status is None:
+        if e.status_code != 404:
             raise
+        if status is None:
+            raise APIError(
+                "Runway has no such session, or not for this API key",
+                session_id=session_id,
+                status_code=404,
+                advice="Check the id: it stands in the log and in errors of the bot.",
+            ) from e
         account.say(f"session {session_id}: {_life(status, None)}")
         account.say(row("kept", "nothing"))
         return None
