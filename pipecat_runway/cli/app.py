@@ -7,7 +7,7 @@ import typer
 
 from pipecat_runway import wire
 from pipecat_runway.cli.library import avatars_app, documents_app
-from pipecat_runway.cli.preparing import Verbose, Yes, prepare
+from pipecat_runway.cli.preparing import Id, Verbose, Yes, prepare
 
 SENTENCE = (
     "Hello! I am a face for your voice bot, and every word you hear me say is moving my lips."
@@ -240,11 +240,8 @@ def _reap_sessions(
     raise typer.Exit(sessions.reap(dry_run=dry_run, gone=host_gone or ()))
 
 
-SessionId = Annotated[str, typer.Argument(metavar="ID", help="The session's.")]
-
-
 @sessions_app.command("show")
-def _show_session(session_id: SessionId, verbose: Verbose = False) -> None:
+def _show_session(session_id: Id, verbose: Verbose = False) -> None:
     """Show what Runway keeps of a session: status, transcript, the recording's address, usage."""
     prepare(verbose)
     from pipecat_runway.cli import records
@@ -253,7 +250,7 @@ def _show_session(session_id: SessionId, verbose: Verbose = False) -> None:
 
 
 @sessions_app.command("delete")
-def _delete_session(session_id: SessionId, yes: Yes = False, verbose: Verbose = False) -> None:
+def _delete_session(session_id: Id, yes: Yes = False, verbose: Verbose = False) -> None:
     """Delete a session's transcript and recording at Runway for good; one that is open is ended."""
     prepare(verbose)
     from pipecat_runway.cli import records

@@ -5,13 +5,10 @@ from typing import Annotated
 
 import typer
 
-from pipecat_runway.cli.preparing import Verbose, Yes, prepare
+from pipecat_runway.cli.preparing import Id, Verbose, Yes, prepare
 
 avatars_app = typer.Typer(help="Characters of your own, at Runway.", no_args_is_help=True)
 documents_app = typer.Typer(help="Texts that characters know, at Runway.", no_args_is_help=True)
-
-AvatarId = Annotated[str, typer.Argument(metavar="ID", help="The character's.")]
-DocumentId = Annotated[str, typer.Argument(metavar="ID", help="The document's.")]
 
 
 @avatars_app.command("create")
@@ -62,7 +59,7 @@ def _list_avatars(verbose: Verbose = False) -> None:
 
 
 @avatars_app.command("show")
-def _show_avatar(avatar_id: AvatarId, verbose: Verbose = False) -> None:
+def _show_avatar(avatar_id: Id, verbose: Verbose = False) -> None:
     """Show what a character is made of."""
     prepare(verbose)
     from pipecat_runway.cli import avatars
@@ -71,7 +68,7 @@ def _show_avatar(avatar_id: AvatarId, verbose: Verbose = False) -> None:
 
 
 @avatars_app.command("delete")
-def _delete_avatar(avatar_id: AvatarId, yes: Yes = False, verbose: Verbose = False) -> None:
+def _delete_avatar(avatar_id: Id, yes: Yes = False, verbose: Verbose = False) -> None:
     """Delete a character for good; its documents stay."""
     prepare(verbose)
     from pipecat_runway.cli import avatars
@@ -102,7 +99,7 @@ def _list_documents(verbose: Verbose = False) -> None:
 
 
 @documents_app.command("show")
-def _show_document(document_id: DocumentId, verbose: Verbose = False) -> None:
+def _show_document(document_id: Id, verbose: Verbose = False) -> None:
     """Show a document with its text."""
     prepare(verbose)
     from pipecat_runway.cli import documents
@@ -111,7 +108,7 @@ def _show_document(document_id: DocumentId, verbose: Verbose = False) -> None:
 
 
 @documents_app.command("delete")
-def _delete_document(document_id: DocumentId, yes: Yes = False, verbose: Verbose = False) -> None:
+def _delete_document(document_id: Id, yes: Yes = False, verbose: Verbose = False) -> None:
     """Delete a document for good; every character forgets it."""
     prepare(verbose)
     from pipecat_runway.cli import documents

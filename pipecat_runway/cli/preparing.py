@@ -5,6 +5,19 @@ from typing import Annotated
 
 import typer
 
+from pipecat_runway.errors import ConfigError
+from pipecat_runway.profiles import check_id
+
+
+def _an_id(value: str) -> str:
+    try:
+        check_id("ID", value)
+    except ConfigError as e:
+        raise typer.BadParameter(str(e)) from None
+    return value
+
+
+Id = Annotated[str, typer.Argument(metavar="ID", callback=_an_id, help="As it was printed.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the log on stderr.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 

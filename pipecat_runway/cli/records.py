@@ -11,7 +11,6 @@ from pipecat_runway.characters import RunwayCharacters
 from pipecat_runway.cli.account import Account, access, moment, row
 from pipecat_runway.ending import cancel_session
 from pipecat_runway.errors import APIError
-from pipecat_runway.profiles import check_id
 
 END_BOUND = 20.0  # s an open session is tried to be ended for
 DAY = datetime.timedelta(days=1)
@@ -67,7 +66,6 @@ async def _describe(
     Raises:
         APIError: Runway knows nothing of it, or could not be asked.
     """
-    check_id("session_id", session_id)
     async with RunwayAPI(**access()) as api:
         status = await _status(api, session_id)
     try:
@@ -120,13 +118,13 @@ def _life(status: SessionStatus | None, conversation: Conversation | None) -> st
 
 
 def _turn(entry: TranscriptEntry) -> str:
-    at = f"{entry.timestamp.astimezone(datetime.UTC):%H:%M:%S}" if entry.timestamp else " " * 8
+    at = f"{entry.timestamp.astimezone(datetime.UTC):%H:%M:%S}" if entry.timestamp else "?"
     lines = [entry.content] if entry.content else []
     lines += [f"calls {call.name}({_json(call.arguments)})" for call in entry.tool_calls]
     for result in entry.tool_results:
         answer = f"fails: {result.error}" if result.error else f"answers {_json(result.result)}"
         lines.append(f"{result.name} {answer}")
-    return "\n".join(f"{at}  {entry.role:<10} {' '.join(line.split())}" for line in lines)
+    return "\n".join(f"  {at:<12}{entry.role:<10} {' '.join(line.split())}" for line in lines)
 
 
 def _json(value: object) -> str:
@@ -134,7 +132,6 @@ def _json(value: object) -> str:
 
 
 async def _delete(account: Account, session_id: str, characters: RunwayCharacters) -> None:
-    check_id("session_id", session_id)
     async with RunwayAPI(**access()) as api:
         status = await _status(api, session_id)
         if status is not None and status.name not in wire.ENDED_STATUSES:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -47,6 +47,10 @@ class Account:
         if end:
             self.workers.leave_now(session.id, "end_call")
         return session.id
+
+    def turn(self, **knobs: Any) -> None:
+        """Turn knobs of the account's Runway."""
+        self.runway.faults = replace(self.runway.faults, **knobs)
 
     def asked(self, method: str, path: str) -> int:
         """How many such requests there were."""
