@@ -6,11 +6,13 @@ What only reads is repeated for 5 s. What makes or deletes something is sent onc
 import asyncio
 import datetime
 import itertools
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import httpx
 import runwayml
+from runwayml import AsyncRunwayML
 from runwayml.pagination import AsyncCursorPage
 
 from pipecat_runway import wire
@@ -49,12 +51,28 @@ class RunwayCharacters(RunwayClient):
     `APIError` if Runway refused, or could not be reached.
 
     Args:
-        api_key: The API secret.
-        base_url: Where the API is; None for Runway's own.
+        api_key: The API secret; None: that of `RUNWAYML_API_SECRET`.
+        base_url: Where the API is; None: where `RUNWAYML_BASE_URL` says, or Runway's own.
         client: A client to use instead. It stays the caller's: it is not closed here.
+
+    Raises:
+        ConfigError: There is neither a key nor a client, or `base_url` is no address.
     """
 
     LONGEST_ANSWER: ClassVar = 8 * 1024 * 1024  # bytes: a page of characters may have 5 MB
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        client: AsyncRunwayML | None = None,
+    ) -> None:
+        super().__init__(
+            api_key=api_key or os.environ.get(wire.ENV_API_SECRET),
+            base_url=base_url or os.environ.get(wire.ENV_BASE_URL),
+            client=client,
+        )
 
     # -- characters ---------------------------------------------------------------------------
 

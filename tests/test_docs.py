@@ -228,7 +228,10 @@ def test_a_text_that_nobody_writes_is_noticed(written: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["video", "flows", "addresses", "api", "refusals", "session", "room", "avatar", "face"],
+    [
+        *("video", "flows", "addresses", "client", "api", "refusals", "session", "room", "avatar"),
+        *("face", "portrait", "characters"),
+    ],
 )
 def test_every_error_is_quoted(module: str) -> None:
     """Whatever a module raises or reports stands in troubleshooting, word for word."""

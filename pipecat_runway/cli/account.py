@@ -1,15 +1,12 @@
 """What the commands about the account share: its client, errors in words, tidy lines."""
 
 import datetime
-import os
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
 
 import typer
 from rich.console import Console
 
-from pipecat_runway import wire
 from pipecat_runway.characters import RunwayCharacters
 from pipecat_runway.cli.interrupt import run
 from pipecat_runway.errors import ConfigError, RunwayError
@@ -65,15 +62,9 @@ class Account:
         return self.do(job)
 
     async def _do(self, job: Job) -> int:
-        async with RunwayCharacters(**access()) as characters:
+        async with RunwayCharacters() as characters:
             await job(characters)
         return 0
-
-
-def access() -> dict[str, Any]:
-    """Return the arguments that tell a client where Runway is, and with which key."""
-    key, url = os.environ.get(wire.ENV_API_SECRET), os.environ.get(wire.ENV_BASE_URL)
-    return {"api_key": key, "base_url": url}
 
 
 def plain(text: str) -> str:

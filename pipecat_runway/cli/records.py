@@ -2,13 +2,14 @@
 
 import datetime
 import json
+import os
 from functools import partial
 
 from pipecat_runway import wire
 from pipecat_runway.api import RunwayAPI, SessionStatus
 from pipecat_runway.catalogue import Conversation, TranscriptEntry
 from pipecat_runway.characters import RunwayCharacters
-from pipecat_runway.cli.account import Account, access, moment, row
+from pipecat_runway.cli.account import Account, moment, row
 from pipecat_runway.ending import cancel_session
 from pipecat_runway.errors import APIError
 
@@ -66,7 +67,7 @@ async def _describe(
     Raises:
         APIError: Runway knows nothing of it, or could not be asked.
     """
-    async with RunwayAPI(**access()) as api:
+    async with _sessions() as api:
         status = await _status(api, session_id)
     try:
         conversation = await characters.conversation(session_id)
@@ -92,6 +93,12 @@ async def _describe(
     account.say(row("transcript", f"{len(conversation.transcript)} turns"))
     account.say(row("recording", "there is one" if conversation.recording_url else "none"))
     return conversation
+
+
+def _sessions() -> RunwayAPI:
+    """Return the part of the API that knows of sessions."""
+    key, url = os.environ.get(wire.ENV_API_SECRET), os.environ.get(wire.ENV_BASE_URL)
+    return RunwayAPI(api_key=key, base_url=url)
 
 
 async def _status(api: RunwayAPI, session_id: str) -> SessionStatus | None:
@@ -132,7 +139,7 @@ def _json(value: object) -> str:
 
 
 async def _delete(account: Account, session_id: str, characters: RunwayCharacters) -> None:
-    async with RunwayAPI(**access()) as api:
+    async with _sessions() as api:
         status = await _status(api, session_id)
         if status is not None and status.name not in wire.ENDED_STATUSES:
             ended = await cancel_session(api, session_id, bound=END_BOUND)
