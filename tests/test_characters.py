@@ -1,6 +1,7 @@
 """Characters of one's own and what they know, by the typed API, against the simulated account."""
 
 import datetime
+import logging
 import os
 import traceback
 from io import BytesIO
@@ -389,3 +390,20 @@ async def test_a_new_field_or_voice_of_runways_does_no_harm() -> None:
         client = AsyncRunwayML(api_key="key", base_url="http://runway.test", http_client=http)
         read = await RunwayCharacters(client=client).avatar(known.id)
     assert ("aria", known.name, False) == (read.voice.preset_id, read.name, read.is_ready)
+
+
+async def test_no_words_and_no_key_reach_the_log(
+    portrait: Portrait, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not even at DEBUG, where the client prints whole requests."""
+    caplog.set_level(logging.DEBUG)
+    async with account(avatar_processing=0.0) as it:
+        document = await it.characters.create_document(name="Hours", content="Open at nine.")
+        made = await it.characters.create_avatar(
+            **{**ADA, "picture": portrait}, start_script="Hello!", document_ids=[document.id]
+        )
+        await it.characters.wait_ready(made.id)
+        await it.characters.conversation(await it.talked("It is warm."))
+        assert "/v1/avatars" in caplog.text
+        for secret in (it.runway.api_key, "A guide.", "Hello!", "Open at nine.", "warm"):
+            assert secret not in caplog.text

@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 from pipecat_runway import wire
 from pipecat_runway.cli import avatars, documents
 from pipecat_runway.cli.app import app
+from pipecat_runway.cli.interrupt import INTERRUPTED
+from tests.cli.processes import running_command
 from tests.cli.test_app import run
 from tests.kit.account import Account, account
 
@@ -223,3 +225,17 @@ def test_an_open_session_is_ended_before_it_is_deleted(shell: OpenShell) -> None
         status, said = command("sessions", "show", NOBODY)
         assert 1 == status
         assert "Runway has no such session" in said
+
+
+def test_ctrl_c_leaves_no_document(shell: OpenShell, face: str, hours: str) -> None:
+    """What was created for a character that is not made is deleted on the way out."""
+    with shell(answer_delay=0.5) as command:
+        library = command.it.runway.library
+        start = ("avatars", "create", face, *GUIDE, "--document", hours, "--yes")
+        with running_command(*start, **command.it.runway.env) as process:
+            process.wait_for("hours.md")
+            assert 1 == len(library.documents)
+            process.interrupt()
+            assert INTERRUPTED == process.wait()
+            assert "Deleted:" in process.output
+        assert {} == library.documents
