@@ -18,6 +18,7 @@ from typing import Any
 from loguru import logger
 from pipecat.frames.frames import BotSpeakingFrame
 
+from benchmarks.compare import command as comparison
 from pipecat_runway.simulator import ClearAnswer, Faults, RunwaySimulator
 from tests.conftest import STRICT, service_for
 from tests.kit.pipeline import Pace, Tape, running
@@ -338,7 +339,11 @@ COUNTS = {
 
 def main() -> None:
     """Run one benchmark and print its report as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    if sys.argv[1:2] and sys.argv[1] in (*comparison.COMMANDS, "report"):
+        return comparison.main(sys.argv[1:])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, epilog=comparison.USAGE
+    )
     parser.add_argument("benchmark", choices=[*BENCHMARKS, *APART])
     parser.add_argument("--count", type=int, default=None, help="how many of what is counted")
     parser.add_argument("--seconds", type=int, default=120, help="idle: how long")

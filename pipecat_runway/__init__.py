@@ -4,7 +4,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipecat_runway.settings import RunwayUpdateSettingsFrame, RunwayVideoSettings
+    from pipecat_runway.backend_tools import BackendTools
+    from pipecat_runway.elevenlabs import ElevenLabsAgent
+    from pipecat_runway.frames import RunwayClientEventFrame
+    from pipecat_runway.llm import RunwayRealtimeLLMService
+    from pipecat_runway.settings import (
+        RunwayRealtimeLLMSettings,
+        RunwayUpdateSettingsFrame,
+        RunwayVideoSettings,
+    )
     from pipecat_runway.telemetry import (
         RunwayArrivalMetricsData,
         RunwayHandOverMetricsData,
@@ -17,14 +25,24 @@ _HOMES = {
     "RunwayArrivalMetricsData": "telemetry",
     "RunwayHandOverMetricsData": "telemetry",
     "RunwaySpeechMetricsData": "telemetry",
+    "BackendTools": "backend_tools",
+    "ElevenLabsAgent": "elevenlabs",
+    "RunwayClientEventFrame": "frames",
+    "RunwayRealtimeLLMService": "llm",
+    "RunwayRealtimeLLMSettings": "settings",
     "RunwayUpdateSettingsFrame": "settings",
     "RunwayUsageMetricsData": "telemetry",
     "RunwayVideoService": "video",
     "RunwayVideoSettings": "settings",
 }
 __all__ = [
+    "BackendTools",
+    "ElevenLabsAgent",
     "RunwayArrivalMetricsData",
+    "RunwayClientEventFrame",
     "RunwayHandOverMetricsData",
+    "RunwayRealtimeLLMService",
+    "RunwayRealtimeLLMSettings",
     "RunwaySpeechMetricsData",
     "RunwayUpdateSettingsFrame",
     "RunwayUsageMetricsData",

@@ -1,7 +1,7 @@
 """Runway's REST API, as far as a realtime session needs it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -22,6 +22,7 @@ class SessionStatus:
         queued: Whether it waits for a free slot.
         duration: What it lasted, in s, if it was COMPLETED.
         fields: The names of all fields that were answered.
+        session_key: What a READY session's credentials are fetched with.
     """
 
     name: str
@@ -29,6 +30,20 @@ class SessionStatus:
     queued: bool
     duration: int | None = None
     fields: tuple[str, ...] = ()
+    session_key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What one joins a room of Runway's with (CORE types.ts: ConsumeSessionResponse).
+
+    Attributes:
+        url: The LiveKit server.
+        token: A token for one room.
+    """
+
+    url: str
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -72,16 +87,18 @@ class RunwayAPI(RunwayClient):
         self,
         *,
         avatar: dict[str, str],
-        integration: dict[str, str],
         max_duration: int | None,
+        **optional: Any,
     ) -> str:
         """Create a realtime session. It is billed from here on. One request, never repeated here.
 
         Args:
             avatar: ``type``, and ``preset_id`` or ``avatar_id``. Fields are spelled as the SDK
                 spells them.
-            integration: ``type``, ``url``, ``token``, ``room_name`` and ``agent_identity``.
             max_duration: Longest duration in s, 10 to 1800; None for Runway's default.
+            **optional: ``integration`` (with ``type``, ``url``, ``token``, ``room_name`` and
+                ``agent_identity``, or ``type`` and ``signed_url``), ``personality``,
+                ``start_script`` and ``tools``; those that are None are left out.
 
         Returns:
             The session's id.
@@ -92,9 +109,9 @@ class RunwayAPI(RunwayClient):
             RoomAddressError: Runway takes another address for none it can reach.
             APIError: Runway refused.
         """
-        body: dict[str, Any] = {"model": wire.MODEL, "avatar": avatar, "integration": integration}
-        if max_duration is not None:
-            body["max_duration"] = max_duration
+        body: dict[str, Any] = {"model": wire.MODEL, "avatar": avatar}
+        optional["max_duration"] = max_duration
+        body |= {name: value for name, value in optional.items() if value is not None}
         async with self._asking("create a session", missing=UnknownAvatarError, lost=None):
             return _session_id(await self._client.realtime_sessions.create(**body))
 
@@ -115,6 +132,47 @@ class RunwayAPI(RunwayClient):
         """
         async with self._asking("end the session", session_id):
             await self._client.realtime_sessions.delete(session_id)
+
+    async def consume(self, session_id: str, session_key: str) -> Credentials:
+        """Return a READY session's credentials. They can be fetched once: never repeated here.
+
+        Args:
+            session_id: The session.
+            session_key: From its status.
+
+        Raises:
+            APIError: Runway refused, or did not answer.
+        """
+        async with self._asking("hand out the session's credentials", session_id):
+            return _credentials(
+                await self._client.post(
+                    f"/v1/realtime_sessions/{session_id}/consume",  # CORE api/consume.ts
+                    cast_to=httpx.Response,
+                    body=wire.CONSUME_BODY,
+                    options={"headers": {"Authorization": f"Bearer {session_key}"}},
+                )
+            )
+
+    async def connect_backend(self, session_id: str) -> Credentials:
+        """Return the credentials of the hidden participant that answers a session's tools.
+
+        They cost nothing, and more than one may be asked for.
+
+        Raises:
+            APIError: Runway refused, or could not be reached, several times.
+        """
+
+        async def ask() -> Credentials:
+            async with self._asking("let a backend join the session", session_id):
+                return _credentials(
+                    await self._client.post(
+                        f"/v1/realtime_sessions/{session_id}/connect_backend",  # NRPC src/api.ts
+                        cast_to=httpx.Response,
+                        body=wire.CONSUME_BODY,
+                    )
+                )
+
+        return await repeated(ask)
 
     async def account(self) -> Account:
         """Return what the key's organization has left, and may do.
@@ -203,13 +261,27 @@ def _status(answer: object) -> SessionStatus:
     code = getattr(answer, "failure_code", None) or getattr(answer, "failureCode", None)
     failure = wire.named(code)
     duration = getattr(answer, "duration", None)
+    key = getattr(answer, "session_key", None) or getattr(answer, "sessionKey", None)
     return SessionStatus(
         name,
         failure,
         getattr(answer, "queued", None) is True,
         duration if isinstance(duration, int) else None,
         tuple(sorted(filter(wire.named, _fields(answer)))),
+        key if isinstance(key, str) and key.isascii() and key.isprintable() else None,
     )
+
+
+def _credentials(answer: httpx.Response) -> Credentials:
+    """Read the credentials of a room.
+
+    Raises:
+        ValueError: They are none.
+    """
+    match answer.json():
+        case {"url": str(url), "token": str(token)} if token and wire.ROOM_URL.match(url):
+            return Credentials(url, token)
+    raise ValueError("no credentials")
 
 
 def _fields(answer: object) -> Iterable[str]:

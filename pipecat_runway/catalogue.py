@@ -68,7 +68,7 @@ class Avatar(_Kept):
     @property
     def is_ready(self) -> bool:
         """Whether sessions can be made with it."""
-        return self.status == wire.AVATAR_READY
+        return self.status == wire.READY_STATUS
 
 
 class DocumentUser(_Kept):

@@ -157,7 +157,7 @@ class RunwayCharacters(RunwayClient):
                     avatar = await self.avatar(avatar_id)
                     if avatar.is_ready:
                         return avatar
-                    if avatar.status == wire.AVATAR_FAILED:
+                    if avatar.status == wire.FAILED_STATUS:
                         raise AvatarNotReadyError(
                             f"Runway could not make the avatar {avatar_id}, it says "
                             f"{_reason(avatar)!r}",

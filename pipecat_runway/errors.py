@@ -18,10 +18,12 @@
 
       * :class:`OwnRoomRefusedError`: the field that names a LiveKit room of one's own
 
+    * :class:`CredentialsGoneError`: a session's credentials have expired, or were handed out
     * :class:`VendorFaultError`: 5xx
     * :class:`UnreachableError`: no connection, so nothing was created
     * :class:`AnswerLostError`: the request may have been carried out, and may be billed
 
+  * :class:`ToolError`: a tool has no answer for the model, whatever became of it
   * :class:`RoomError`: the LiveKit server
 
     * :class:`RoomCredentialsError`: it refuses the API key or secret
@@ -183,6 +185,14 @@ class OwnRoomRefusedError(FieldRefusedError):
     )
 
 
+class CredentialsGoneError(APIError):
+    """A session's credentials cannot be had, or not any more: they are handed out once."""
+
+    retryable = True
+    category = "server"
+    advice = "A session whose credentials are gone is of no use; another one can be made."
+
+
 class VendorFaultError(APIError):
     """Runway failed, or sheds load."""
 
@@ -207,6 +217,12 @@ class AnswerLostError(APIError):
         "It is not sent again, because that could bill twice. A session that was created after all "
         "ends by itself at its max_duration."
     )
+
+
+class ToolError(RunwayError):
+    """A tool has no answer for the model. The message is what the model is told."""
+
+    category = "application"
 
 
 class RoomError(RunwayError):

@@ -25,11 +25,12 @@ from pipecat_runway.errors import (
     UnreachableError,
 )
 from pipecat_runway.face import Face
+from pipecat_runway.joining import Connection
 from pipecat_runway.lifecycle import State
 from pipecat_runway.measures import HandOver
 from pipecat_runway.playback import Ledger
 from pipecat_runway.renewal import Need, Presence, Standing
-from pipecat_runway.room import AvatarRoom, Connection, Listener
+from pipecat_runway.room import AvatarRoom, Listener
 from pipecat_runway.session import AvatarSession
 from pipecat_runway.sessions import AvatarOptions, Sessions
 

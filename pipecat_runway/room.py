@@ -5,20 +5,13 @@ answers with a camera and a microphone track and calls back by RPC. Sources: doc
 """
 
 import asyncio
-import atexit
-import contextlib
 import datetime
-import math
-import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine
-from enum import Enum, auto
 from typing import Any, Protocol
 
 import aiohttp
 from livekit import api, rtc
-from livekit.rtc.participant import PublishDataError
 from loguru import logger
 
 from pipecat_runway import registry, roomfacts, wire
@@ -29,6 +22,16 @@ from pipecat_runway.errors import (
     RoomUnreachableError,
 )
 from pipecat_runway.guard import Guard
+from pipecat_runway.joining import (
+    CLOSE_TIMEOUT,
+    CONNECT_TIMEOUT,
+    Connection,
+    Membership,
+    bounded,
+    connection,
+    reason_name,
+    room_errors,
+)
 from pipecat_runway.ownership import Record, room_metadata
 from pipecat_runway.reception import Watched
 from pipecat_runway.sizes import AS_PUBLISHED, PictureSize
@@ -37,40 +40,9 @@ from pipecat_runway.tracks import TrackListener, Tracks
 # s. A room of agents alone counts as empty: LiveKit 1.13 closes it this long after its creation,
 # however busy it is, and 300 s is its default. We delete the room ourselves.
 EMPTY_TIMEOUT = 24 * 3600
-CONNECT_TIMEOUT = 10.0  # s
-CLOSE_TIMEOUT = 5.0  # s, for each step of closing
-SEND_TIMEOUT = 3.0  # s, for anything sent to the avatar
 CUT_OFF = 0.5  # s a request that was cancelled may still open the room
-LAST_WORD = 1.2  # s after a room was left until LiveKit's library has nothing more to say
 CLAIM_BOUND = 2.0  # s for a session's id to get into the room's metadata
 CLEAR_ROUND_TRIP = 0.5  # s; the SDK's default would fail after 7
-
-
-_closed_at = -math.inf  # when this process last left a room, by time.monotonic()
-
-
-@atexit.register  # before LiveKit's own, so that it runs after that
-def _let_livekit_finish() -> None:
-    """Wait until LiveKit's library has said its last word.
-
-    Its threads hand log lines to Python once a second (livekit-ffi, logger.rs). One that comes
-    while the interpreter is being taken down aborts the process (seen with livekit 1.2.0).
-    """
-    time.sleep(max(0.0, _closed_at + LAST_WORD - time.monotonic()))
-
-
-class Connection(Enum):
-    """Whether we are in a room."""
-
-    NONE = auto()  # not yet, or not any more
-    MENDING = auto()  # LiveKit tries to get back to it
-    HERE = auto()
-
-
-_CONNECTIONS = {
-    rtc.ConnectionState.CONN_CONNECTED: Connection.HERE,
-    rtc.ConnectionState.CONN_RECONNECTING: Connection.MENDING,
-}
 
 
 class Listener(TrackListener, Protocol):
@@ -101,7 +73,7 @@ class SpeechStream:
         Raises:
             RoomError: If the stream is broken.
         """
-        async with _room_errors("send speech"):
+        async with room_errors("send speech"):
             await self._writer.write(pcm)
 
     async def close(self) -> None:
@@ -110,7 +82,7 @@ class SpeechStream:
         Raises:
             RoomError: If the stream is broken.
         """
-        async with _room_errors("end speech"):
+        async with room_errors("end speech"):
             await self._writer.aclose()
 
 
@@ -151,7 +123,7 @@ class AvatarRoom:
         self._api: api.LiveKitAPI | None = None
         self._room = rtc.Room()
         self._reserving: asyncio.Task[Any] | None = None
-        self._connecting: asyncio.Task[None] | None = None
+        self._membership = Membership(self._room)
         self._invited: set[str] = set()  # identities; what anybody else does in here is ignored
         self._records: dict[str, Record] = {}  # of its sessions, by identity
         self._closing = False
@@ -171,7 +143,7 @@ class AvatarRoom:
     @property
     def connection(self) -> Connection:
         """Whether we are in the room."""
-        return _CONNECTIONS.get(self._room.connection_state, Connection.NONE)
+        return connection(self._room)
 
     # -- opening and closing ------------------------------------------------------------------
 
@@ -221,15 +193,7 @@ class AvatarRoom:
             RoomUnreachableError: No connection came about.
         """
         token = self._token(self.identity, ttl=datetime.timedelta(minutes=10))
-        options = rtc.RoomOptions(auto_subscribe=False, connect_timeout=CONNECT_TIMEOUT)
-        self._connecting = asyncio.create_task(self._room.connect(self._url, token, options))
-        try:
-            # Shielded: a connection given up half-way could not be ended. close() waits for it.
-            await asyncio.wait_for(asyncio.shield(self._connecting), CONNECT_TIMEOUT)
-        except (rtc.ConnectError, TimeoutError) as e:
-            raise RoomUnreachableError(
-                "the LiveKit room cannot be joined, although the server answers"
-            ) from e
+        await self._membership.join(self._url, token)
         local = self._room.local_participant
         local.register_rpc_method(wire.RPC_PLAYBACK_STARTED, self._on_playback_started)
         local.register_rpc_method(wire.RPC_PLAYBACK_FINISHED, self._on_playback_finished)
@@ -238,20 +202,17 @@ class AvatarRoom:
 
     async def close(self) -> None:
         """Leave the room and delete it. Safe in any state, and more than once."""
-        global _closed_at
         self._closing = True
         await self._tracks.aclose()
-        for opening in (self._reserving, self._connecting):
-            if opening is not None:
-                await asyncio.wait({opening}, timeout=CLOSE_TIMEOUT)
+        if self._reserving is not None:
+            await asyncio.wait({self._reserving}, timeout=CLOSE_TIMEOUT)
         cut_off = self._reserving is not None and self._reserving.cancelled()
-        self._reserving = self._connecting = None
-        await _bounded("leave the room", self._room.disconnect())
-        _closed_at = time.monotonic()
+        self._reserving = None
+        await self._membership.leave()
         if (livekit := self._api) is not None:
             for pause in (0.0, CUT_OFF) if cut_off else (0.0,):
                 await asyncio.sleep(pause)
-                await _bounded(
+                await bounded(
                     "delete the room",
                     livekit.room.delete_room(api.DeleteRoomRequest(room=self.name)),
                 )
@@ -324,7 +285,7 @@ class AvatarRoom:
         Raises:
             RoomError: If it cannot be sent.
         """
-        async with _room_errors("begin speech"):
+        async with room_errors("begin speech"):
             writer = await self._room.local_participant.stream_bytes(
                 wire.AUDIO_STREAM_NAME + uuid.uuid4().hex[:12],
                 topic=wire.AUDIO_STREAM_TOPIC,
@@ -364,7 +325,7 @@ class AvatarRoom:
         """
         if identity not in self._room.remote_participants:
             raise RoomError("the avatar is not in the room")
-        async with _room_errors("end the call"):
+        async with room_errors("end the call"):
             await self._room.local_participant.publish_data(
                 wire.END_CALL, reliable=True, destination_identities=[identity]
             )
@@ -402,7 +363,7 @@ class AvatarRoom:
     def _on_participant_left(self, participant: rtc.RemoteParticipant) -> None:
         if participant.identity in self._invited:
             self._listener.avatar_left(
-                participant.identity, _reason_name(participant.disconnect_reason)
+                participant.identity, reason_name(participant.disconnect_reason)
             )
 
     def _is_called(self, call: rtc.RpcInvocationData, method: str) -> bool:
@@ -429,37 +390,4 @@ class AvatarRoom:
 
     def _on_disconnected(self, reason: rtc.DisconnectReason.ValueType) -> None:
         if not self._closing:
-            self._listener.room_lost(_reason_name(reason))
-
-
-def _reason_name(reason: rtc.DisconnectReason.ValueType | None) -> str:
-    if reason is None or reason not in rtc.DisconnectReason.values():
-        return "unknown"
-    return rtc.DisconnectReason.Name(reason)
-
-
-async def _bounded(action: str, step: Coroutine[Any, Any, Any]) -> None:
-    """Run a step of closing; a step that fails or hangs does not hold the others."""
-    # A task, because LiveKit's own may have been cancelled: that is the step's failure, not ours.
-    task = asyncio.create_task(step)
-    try:
-        await asyncio.wait({task}, timeout=CLOSE_TIMEOUT)
-    finally:
-        stuck = task.cancel()
-    try:
-        if stuck:
-            raise TimeoutError
-        task.result()
-    except api.TwirpError:
-        pass  # gone already
-    except (asyncio.CancelledError, Exception) as e:
-        logger.warning(f"could not {action} ({type(e).__name__})")
-
-
-@contextlib.asynccontextmanager
-async def _room_errors(action: str) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(SEND_TIMEOUT):
-            yield
-    except (rtc.StreamError, PublishDataError, RuntimeError, ConnectionError, TimeoutError) as e:
-        raise RoomError(f"could not {action} in the LiveKit room ({type(e).__name__})") from e
+            self._listener.room_lost(reason_name(reason))

@@ -11,7 +11,8 @@ from pipecat_runway.addresses import check_room_address
 from pipecat_runway.api import RunwayAPI
 from pipecat_runway.billed import Usage
 from pipecat_runway.errors import RunwayError
-from pipecat_runway.room import AvatarRoom, Connection, Listener
+from pipecat_runway.joining import Connection
+from pipecat_runway.room import AvatarRoom, Listener
 from pipecat_runway.session import AvatarSession
 from pipecat_runway.sizes import PictureSize
 

@@ -1,20 +1,20 @@
-"""What of a face may change while the pipeline runs."""
+"""Which character it is, and what of that may change while the pipeline runs."""
 
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from pipecat.frames.frames import ServiceUpdateSettingsFrame
-from pipecat.services.settings import ServiceSettings
+from pipecat.services.settings import LLMSettings, ServiceSettings
 from pipecat.utils.types import NOT_GIVEN, NotGiven, is_given
 
 from pipecat_runway.errors import ConfigError
 
-_Self = TypeVar("_Self", bound="RunwayVideoSettings")
+_Self = TypeVar("_Self", bound="CharacterSettings")
 
 
 @dataclass
-class RunwayVideoSettings(ServiceSettings):
-    """What may change while the pipeline runs.
+class CharacterSettings(ServiceSettings):
+    """Which character it is: exactly one of the two.
 
     Parameters:
         preset_id: One of Runway's preset characters, such as ``"cooking-teacher"``.
@@ -59,6 +59,26 @@ class RunwayVideoSettings(ServiceSettings):
 
 
 @dataclass
+class RunwayVideoSettings(CharacterSettings):
+    """What may change while the pipeline runs.
+
+    Parameters:
+        preset_id: One of Runway's preset characters, such as ``"cooking-teacher"``.
+        avatar_id: A character of your own, by its UUID.
+    """
+
+
+@dataclass
+class RunwayRealtimeLLMSettings(CharacterSettings, LLMSettings):
+    """The character that leads the conversation; it cannot change while a session runs.
+
+    Parameters:
+        preset_id: One of Runway's preset characters, such as ``"cooking-teacher"``.
+        avatar_id: A character of your own, by its UUID.
+    """
+
+
+@dataclass
 class RunwayUpdateSettingsFrame(ServiceUpdateSettingsFrame[RunwayVideoSettings]):
     """Changes the face while the pipeline runs.
 
@@ -73,5 +93,5 @@ def which_character(what: str) -> ConfigError:
     """Return the error for an ambiguous choice of character, or none."""
     return ConfigError(
         f"give exactly one of preset_id and avatar_id, {what}",
-        advice='For example settings=RunwayVideoService.Settings(preset_id="cooking-teacher").',
+        advice='For example settings=Settings(preset_id="cooking-teacher"), of the service.',
     )

@@ -35,11 +35,12 @@ from pipecat_runway.avatar import Avatar
 from pipecat_runway.billed import Usage
 from pipecat_runway.errors import ConfigError, RunwayError
 from pipecat_runway.measures import Arrival, HandOver
-from pipecat_runway.media import SpeechResampler
+from pipecat_runway.options import category_of, check_choices, check_duration, check_positive
 from pipecat_runway.pictures import STAND_IN_EVERY, Pictures, Placeholder
 from pipecat_runway.playback import Excerpt, Stage, Utterance
 from pipecat_runway.reception import Watched
 from pipecat_runway.renewal import Presence
+from pipecat_runway.resampling import SpeechResampler
 from pipecat_runway.sessions import AvatarOptions
 from pipecat_runway.settings import RunwayVideoSettings, which_character
 from pipecat_runway.sizes import Fit, PictureSize
@@ -163,30 +164,17 @@ class RunwayVideoService(AIService):
         self._livekit_secret = _required(
             "livekit_api_secret", livekit_api_secret, wire.ENV_LIVEKIT_API_SECRET
         )
-        for name, value in (
-            ("video_out_width", video_out_width),
-            ("video_out_height", video_out_height),
-            ("video_out_framerate", video_out_framerate),
-            ("ready_timeout", ready_timeout),
-            ("idle_timeout", idle_timeout),
-            ("picture_timeout", picture_timeout),
-            ("max_call_duration", max_call_duration),
-        ):
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name} must be above 0, got {value!r}")
-        for name, choice, choices in (
-            ("fit", fit, get_args(Fit)),
-            ("start_on", start_on, get_args(StartOn)),
-        ):
-            if choice not in choices:
-                raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {choice!r}")
-        if max_duration is not None and not (
-            isinstance(max_duration, int) and wire.MIN_DURATION <= max_duration <= wire.MAX_DURATION
-        ):
-            raise ConfigError(
-                f"max_duration must be a whole number of seconds from {wire.MIN_DURATION} to "
-                f"{wire.MAX_DURATION}, got {max_duration!r}"
-            )
+        check_positive(
+            video_out_width=video_out_width,
+            video_out_height=video_out_height,
+            video_out_framerate=video_out_framerate,
+            ready_timeout=ready_timeout,
+            idle_timeout=idle_timeout,
+            picture_timeout=picture_timeout,
+            max_call_duration=max_call_duration,
+        )
+        check_choices(fit=(fit, get_args(Fit)), start_on=(start_on, get_args(StartOn)))
+        check_duration(max_duration)
         self._max_duration, self._ready_timeout = max_duration, float(ready_timeout)
         self._max_call_duration = float(max_call_duration)
         self._idle_timeout = math.inf if idle_timeout is None else float(idle_timeout)
@@ -361,6 +349,7 @@ class RunwayVideoService(AIService):
             case _:
                 self._hold(avatar, frame)
         avatar.spoke()
+        await asyncio.sleep(0)  # a burst of speech must not hold up its own beginning
 
     def _speak(self, avatar: Avatar, frame: TTSAudioRawFrame) -> None:
         ledger, now = avatar.ledger, time.monotonic()
@@ -557,7 +546,7 @@ class RunwayVideoService(AIService):
         await self.push_error(
             str(error),
             exception=error,
-            category=_category(error),
+            category=category_of(error),
             force_treat_as_permanent=gone and not self._voice_fallback,
         )
 
@@ -585,9 +574,3 @@ def _required(name: str, value: str | None, variable: str) -> str:
     if not value:
         raise ConfigError(f"{name} is missing", advice=f"Pass {name} or set {variable}.")
     return value
-
-
-def _category(error: RunwayError) -> ErrorCategory | None:
-    """Return Pipecat's category; None lets Pipecat read it off the HTTP status."""
-    category = ErrorCategory(error.category)
-    return category if category is not ErrorCategory.UNKNOWN or not error.status_code else None

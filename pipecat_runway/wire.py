@@ -47,9 +47,45 @@ SESSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:\[\]-]{0,63}")
 ENDED_STATUSES: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})  # CORE: terminal statuses
 FAILED_STATUS: Final = "FAILED"  # OAS
+READY_STATUS: Final = "READY"  # OAS
+RUNNING_STATUS: Final = "RUNNING"  # OAS
 
 # MEET README: 600 credits are about 30 minutes; OAS: 0.01 USD each.
 CREDITS_A_MINUTE: Final = 20
+
+# -- tools (OAS: tools[] of POST /v1/realtime_sessions) -----------------------------------------
+
+TOOL_CLIENT_EVENT: Final = "client_event"
+TOOL_BACKEND_RPC: Final = "backend_rpc"
+MAX_TOOLS: Final = 20
+MAX_TOOL_PARAMETERS: Final = 20
+MAX_TOOL_NAME: Final = 64  # characters, also of a parameter's name
+TOOL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,63}")
+MAX_TOOL_DESCRIPTION: Final = 1024  # characters, also of a parameter's
+MAX_TOOL_ENUM: Final = 20
+MAX_TOOL_ENUM_VALUE: Final = 64  # characters
+MIN_TOOL_TIMEOUT: Final = 1.0  # s
+MAX_TOOL_TIMEOUT: Final = 8.0  # s
+TOOL_TIMEOUT: Final = 4.0  # s, the default
+
+# -- a room of Runway's (NRPC is runwayml/avatars-node-rpc 0.0.1) ---------------------------------
+
+ROOM_URL: Final = re.compile(r"(wss?|https?)://[^\s/]")  # CORE types.ts: LiveKit's address
+WORKER_PREFIX: Final = "worker:"  # NRPC src/handler.ts: identities that may call a tool
+# livekit-protocol: RPC_MAX_PAYLOAD, of a call and of its answer (client-sdk-rust, rpc.rs).
+MAX_RPC_PAYLOAD: Final = 15 * 1024  # bytes of UTF-8
+TRANSCRIPTION_TOPIC: Final = "lk.transcription"  # LKA voice/room_io: text streams, one a segment
+TRANSCRIPTION_SEGMENT: Final = "lk.segment_id"  # LKA types.py, attribute
+TRANSCRIBED_TRACK: Final = "lk.transcribed_track_id"  # LKA types.py, attribute
+EVENT_SENT: Final = "event_sent"  # CORE utils/parseClientEvent.ts: args.status of an echo
+CONSUME_BODY: Final[
+    dict[str, object]
+] = {}  # every report of "Incorrect content type" ended with it
+
+# -- ElevenLabs -----------------------------------------------------------------------------------
+
+ELEVENLABS_URL: Final = "https://api.elevenlabs.io"  # CORE api/elevenlabs.ts
+ELEVENLABS_SIGNED_URL: Final = "/v1/convai/conversation/get-signed-url"  # CORE api/elevenlabs.ts
 
 # -- characters and what they know ------------------------------------------------------------
 
@@ -64,8 +100,6 @@ VOICES: Final = frozenset(  # OAS: enum of voice.presetId
         *("vincent", "violet", "zach"),
     }
 )
-AVATAR_READY: Final = "READY"  # OAS
-AVATAR_FAILED: Final = "FAILED"  # OAS
 MAX_AVATAR_NAME: Final = 50  # characters, OAS: name of POST /v1/avatars
 MAX_AVATAR_DOCUMENTS: Final = 50  # OAS: documentIds
 MAX_PICTURE_URL: Final = 2048  # characters, OAS: referenceImage

@@ -14,15 +14,21 @@ STOREYS = [
     [  # pure
         *("wire", "errors", "retries", "refusals", "lifecycle", "renewal", "addresses"),
         *("sizes", "measures", "lipsync", "playback", "handover", "ownership"),
-        *("profiles", "catalogue"),
+        *("tools", "transcripts", "responses", "profiles", "catalogue"),
     ],
-    ["matching", "pauses", "words", "hearing"],  # pure but for numpy
+    ["matching", "pauses", "words", "hearing", "speaking", "resampling"],  # pure but for numpy
     [  # adapters
-        *("client", "api", "portrait", "characters", "registry", "guard"),
-        *("roomfacts", "reception", "tracks", "room", "media"),
+        *("client", "api", "elevenlabs", "portrait", "characters", "registry", "guard"),
+        *("roomfacts", "joining", "reception", "tracks", "room", "managedroom", "media"),
     ],
-    ["ending", "billed", "session", "sessions", "audience", "face", "faces", "avatar"],  # owners
-    ["settings", "pictures", "texts", "telemetry", "video"],  # Pipecat faces
+    [  # owners
+        *("ending", "billed", "session", "sessions", "audience", "face", "faces", "avatar"),
+        *("backend", "managed", "conversation"),
+    ],
+    [  # Pipecat faces
+        *("settings", "options", "pictures", "texts", "telemetry", "video"),
+        *("functions", "backend_tools", "frames", "llm"),
+    ],
     ["flows"],  # Pipecat Flows' view of a face
     ["__init__"],
 ]
@@ -30,15 +36,19 @@ ORDER = [name for storey in STOREYS for name in storey]
 BESIDE = ["pytest_plugin"]  # like simulator/ and cli/
 PURE = set(STOREYS[0])
 SDKS = {  # each third-party SDK has its one door
-    "runwayml": {"client", "api", "characters", "video"},  # video: the type of its `client`
+    # The three last: the type of their `client`.
+    "runwayml": {"client", "api", "characters", "video", "llm", "backend_tools"},
     # The picture and sound types they hand on.
     "livekit": {
-        *("room", "roomfacts", "tracks", "reception", "media"),
-        *("audience", "avatar", "pictures", "video"),
+        *("room", "roomfacts", "joining", "reception", "tracks", "managedroom"),
+        *("pictures", "video", "audience", "avatar", "conversation", "llm"),
     },
-    "pipecat": {"settings", "pictures", "texts", "telemetry", "video", "flows"},
+    "pipecat": {
+        *("settings", "options", "pictures", "texts", "telemetry", "video", "flows"),
+        *("functions", "backend_tools", "frames", "llm"),
+    },
     "opentelemetry": {"telemetry"},
-    "httpx": {"client", "api", "characters"},
+    "httpx": {"client", "api", "characters", "elevenlabs"},
     "aiohttp": {"room"},
     "PIL": {"media", "portrait"},
 }

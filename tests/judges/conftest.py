@@ -1,6 +1,7 @@
 """The judges' environment, made before any test's time counts."""
 
 import asyncio
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if judged and not session.config.option.collectonly:
         with suppress(judge.InstallError, TimeoutError):
             asyncio.run(judge.install())
+        with suppress(judge.InstallError, TimeoutError):
+            asyncio.run(judge.install_node())
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -24,3 +27,11 @@ async def judges_python() -> Path:
     if judge.find_uv() is None:
         pytest.skip("uv, which makes the judges' environment, is not on PATH")
     return await judge.install()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def judges_node() -> Path:
+    """Node, with Runway's own parts at hand."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("node and npm are not on PATH")
+    return await judge.install_node()

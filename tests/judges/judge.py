@@ -26,6 +26,23 @@ def find_uv() -> str | None:
     return os.environ.get("UV") or shutil.which("uv")
 
 
+async def install_node() -> Path:
+    """Make Node's part of it what its lock says.
+
+    Returns:
+        Node.
+
+    Raises:
+        InstallError: It could not be made; the message is npm's.
+    """
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        raise InstallError("node and npm are not on PATH")
+    if not (HERE / "node" / "node_modules" / ".package-lock.json").exists():
+        await _run(npm, "ci", "--no-audit", "--no-fund", "--prefix", str(HERE / "node"))
+    return Path(node)
+
+
 async def install() -> Path:
     """Make the judges' environment what its lock says; no network is used if nothing is missing.
 
@@ -42,7 +59,12 @@ async def install() -> Path:
     venv = project / ".venv"
     # These variables may name the environment the tests themselves run in.
     env = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(venv), "VIRTUAL_ENV": str(venv)}
-    command = (uv, "sync", "--frozen", "--python", sys.executable, "--project", str(project))
+    command = ("sync", "--frozen", "--python", sys.executable, "--project", str(project))
+    await _run(uv, *command, env=env)
+    return venv / "bin" / "python"
+
+
+async def _run(*command: str, env: Mapping[str, str] | None = None) -> None:
     process = await asyncio.create_subprocess_exec(*command, env=env, stdout=PIPE, stderr=STDOUT)
     try:
         said, _ = await asyncio.wait_for(process.communicate(), INSTALL_TIMEOUT)
@@ -51,8 +73,7 @@ async def install() -> Path:
             process.kill()
             await process.wait()
     if process.returncode:
-        raise InstallError(f"uv sync failed:\n{said.decode()}")
-    return venv / "bin" / "python"
+        raise InstallError(f"{' '.join(command[:2])} failed:\n{said.decode()}")
 
 
 class Judge:

@@ -11,6 +11,7 @@ from pipecat_runway.simulator import Call as ToolUse
 from pipecat_runway.simulator import Captions, RunwaySimulator, Script, Turn
 from tests.conftest import TurnKnobs
 from tests.kit.marks import compare, marked_speech, numbers, read_marks
+from tests.kit.waiting import until
 
 from .user_kit import BOUND, RATE, User, call
 
@@ -139,6 +140,116 @@ async def test_every_form_of_captions(
             await user.until(lambda: len(user.streams) == 2)
             assert [text for _, _, text in user.streams] == list(wanted.values())
             assert [at["lk.segment_id"] for _, at, _ in user.streams] == ["user-0", "assistant-0"]
+
+
+async def test_a_partner_that_comes_late_greets_whole(
+    runway: RunwaySimulator, faults: TurnKnobs
+) -> None:
+    """After the consume, as its knob says; nothing of what it says first is lost."""
+    faults(joins_after_consume=0.5)
+    runway.partner = Script(greeting=Turn("Good day.", pcm=marked_speech(20, 8, RATE), rate=RATE))
+    async with call(runway) as here:
+        said = await here.session.wait_for("said", BOUND, turn=0)
+        await here.user.hear_out()
+        kinds = [event.kind for event in here.session.events]
+    assert kinds.index("user_joined") > kinds.index("joined")
+    assert not said.data["cut"]
+    assert compare(numbers(20, 8), read_marks(here.user.heard, RATE, among=range(10, 40))).clean
+
+
+async def test_one_that_does_not_let_itself_be_interrupted(
+    runway: RunwaySimulator, faults: TurnKnobs
+) -> None:
+    """With `obey_barge_in` off it speaks on, and answers after that."""
+    faults(obey_barge_in=False)
+    runway.partner = Script([Turn("Now.")], greeting=Turn("One two three four five six seven."))
+    async with call(runway) as here:
+        await here.session.wait_for("playing", BOUND)
+        await here.user.say(marked_speech(1, 3, RATE))
+        first = await here.session.wait_for("said", BOUND, turn=0)
+        await here.session.wait_for("said", BOUND, turn=1)
+    assert not first.data["cut"]
+
+
+async def test_it_sees_what_the_user_shows(runway: RunwaySimulator) -> None:
+    """Pictures on a track of the user's are counted."""
+    async with call(runway) as here:
+        source = rtc.VideoSource(160, 96)
+        track = rtc.LocalVideoTrack.create_video_track("camera", source)
+        await here.user.room.local_participant.publish_track(track)
+        picture = rtc.VideoFrame(160, 96, rtc.VideoBufferType.I420, bytes(160 * 96 * 3 // 2))
+
+        def shown() -> bool:
+            source.capture_frame(picture)
+            return any(event.kind == "seen" for event in here.session.events)
+
+        await until(shown, BOUND, every=0.1)
+        seen = await here.session.wait_for("seen", BOUND)
+        await source.aclose()
+    assert (seen.data["width"], seen.data["height"]) == (160, 96)
+
+
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [
+        ("delete", "CANCELLED"),
+        ("limit", "COMPLETED"),
+        ("leave", "COMPLETED"),
+        ("kill", "FAILED"),
+        ("vanish", "FAILED"),
+    ],
+)
+async def test_how_a_call_ends(
+    runway: RunwaySimulator, faults: TurnKnobs, how: str, status: str
+) -> None:
+    """In the middle of a word, and the user is put out of the room each time."""
+    faults(effective_limit=1.5 if how == "limit" else 60.0)
+    async with call(runway, startScript="One two three four. " * 9) as here:
+        await here.session.wait_for("playing", BOUND)
+        if how == "delete":
+            path = f"/v1/realtime_sessions/{here.session.id}"
+            assert (await here.client.http.delete(path)).status_code == 204
+        elif how != "limit":
+            await runway.fault(how, here.session)
+        await asyncio.wait_for(here.session.ended.wait(), BOUND)
+        await asyncio.wait_for(here.user.gone.wait(), BOUND)
+    assert here.session.status == status
+
+
+@pytest.mark.parametrize("grace", [0.2, 30.0])
+async def test_a_user_who_leaves_may_come_back(
+    runway: RunwaySimulator, faults: TurnKnobs, grace: float
+) -> None:
+    """Within `user_grace` the conversation goes on; after that it is over."""
+    faults(obey_empty_room=True, user_grace=grace, consume_once=False)
+    async with call(runway) as here:
+        await here.session.wait_for("user_joined", BOUND)
+        await here.user.room.disconnect()
+        await here.session.wait_for("user_left", BOUND)
+        if grace < 1:
+            await asyncio.wait_for(here.session.ended.wait(), BOUND)
+            assert here.session.status == "COMPLETED"
+            return
+        answer = await here.client.consume(here.session, here.key)
+        again = User()
+        await again.join(answer.json())
+        await again.say(marked_speech(1, 4, RATE))
+        await here.session.wait_for("turn_heard", BOUND)
+        await again.end_call()
+        await asyncio.wait_for(here.session.ended.wait(), BOUND)
+        await again.aclose()
+
+
+async def test_a_room_that_is_left_to_its_user(runway: RunwaySimulator, faults: TurnKnobs) -> None:
+    """Without `deletes_room` the partner leaves, and the user is alone."""
+    faults(deletes_room=False)
+    async with call(runway) as here:
+        await here.user.end_call()
+        await here.user.until_alone()
+        await runway.wait_ended(BOUND)
+        assert not here.user.gone.is_set()
+        assert here.session.managed is not None
+        await here.session.managed.delete()
 
 
 def final_segments(user: User) -> dict[str, str]:

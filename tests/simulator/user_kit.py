@@ -11,6 +11,7 @@ import numpy as np
 from livekit import rtc
 
 from pipecat_runway.simulator import RunwaySimulator, SimulatedSession
+from tests.kit.waiting import until
 
 RATE = 48_000
 BOUND = 15.0
@@ -101,6 +102,10 @@ class User:
     async def end_call(self) -> None:
         await self.room.local_participant.publish_data('{"type":"END_CALL"}', reliable=True)
 
+    async def until_alone(self) -> None:
+        """Wait until nobody else is there."""
+        await until(lambda: not self.room.remote_participants, BOUND)
+
     async def until(self, condition: Callable[[], object], timeout: float = BOUND) -> None:
         """Wait until something that is heard, seen or read makes it true."""
         async with asyncio.timeout(timeout):
@@ -186,8 +191,8 @@ class User:
 class Call:
     """A session with its user in the room."""
 
-    def __init__(self, client: Client, session: SimulatedSession, user: User) -> None:
-        self.client, self.session, self.user = client, session, user
+    def __init__(self, client: Client, session: SimulatedSession, user: User, key: str) -> None:
+        self.client, self.session, self.user, self.key = client, session, user, key
         self.calls: list[tuple[str, str, Any]] = []  # (caller, tool, payload) the backend was asked
 
     async def backend(self, stack: AsyncExitStack, **tools: Callable[[Any], Any]) -> rtc.Room:
@@ -218,10 +223,11 @@ async def call(runway: RunwaySimulator, **more: Any) -> AsyncIterator[Call]:
     async with client.http:
         session = await client.create(**more)
         try:
-            answer = await client.consume(session, await client.key(session))
+            key = await client.key(session)
+            answer = await client.consume(session, key)
             assert answer.status_code == 200, answer.text
             await user.join(answer.json())
-            yield Call(client, session, user)
+            yield Call(client, session, user, key)
             if session.is_open:
                 await user.end_call()
                 await asyncio.wait_for(session.ended.wait(), BOUND)
