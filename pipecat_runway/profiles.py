@@ -13,10 +13,10 @@ def check_profile(*, name: str, personality: str, start_script: str | None, docu
     Raises:
         ConfigError: Runway would refuse it.
     """
-    _check_text("name", name, wire.MAX_AVATAR_NAME)
-    _check_text("personality", personality, wire.MAX_PERSONALITY, "Put knowledge into documents.")
+    check_text("name", name, wire.MAX_AVATAR_NAME)
+    check_text("personality", personality, wire.MAX_PERSONALITY, "Put knowledge into documents.")
     if start_script is not None:
-        _check_text("start_script", start_script, wire.MAX_START_SCRIPT)
+        check_text("start_script", start_script, wire.MAX_START_SCRIPT)
     if documents > wire.MAX_AVATAR_DOCUMENTS:
         _refuse(
             f"document_ids has {documents} entries, Runway takes "
@@ -31,8 +31,33 @@ def check_document(name: str, content: str) -> None:
     Raises:
         ConfigError: Runway would refuse it.
     """
-    _check_text("name", name, wire.MAX_DOCUMENT_NAME)
-    _check_text("content", content, wire.MAX_DOCUMENT, "Make several documents of it.")
+    check_text("name", name, wire.MAX_DOCUMENT_NAME)
+    check_text("content", content, wire.MAX_DOCUMENT, "Make several documents of it.")
+
+
+def check_text(field: str, text: str, most: int, advice: str = "Shorten it.") -> None:
+    """Check that something is text of a length that Runway takes.
+
+    Args:
+        field: What it is called here.
+        text: The text.
+        most: How many characters it may have.
+        advice: What to do if it has more.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if not isinstance(text, str):
+        _refuse(f"{field} is of type {type(text).__name__}, not text", "Give a str.")
+    if not 1 <= len(text) <= most:
+        _refuse(
+            f"{field} has {len(text)} characters, Runway takes 1 to {most}",
+            advice if text else "Write some.",
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        _refuse(f"{field} is not text, it has halves of characters", "Write it as UTF-8.")
 
 
 def check_picture_url(url: str) -> None:
@@ -90,18 +115,6 @@ def voice_of(voice: str) -> dict[str, str]:
         "voice is neither one of Runway's nor an id",
         f"Runway's are {', '.join(sorted(wire.VOICES))}.",
     )
-
-
-def _check_text(field: str, text: str, most: int, advice: str = "Shorten it.") -> None:
-    if not 1 <= len(text) <= most:
-        _refuse(
-            f"{field} has {len(text)} characters, Runway takes 1 to {most}",
-            advice if text else "Write some.",
-        )
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        _refuse(f"{field} is not text, it has halves of characters", "Write it as UTF-8.")
 
 
 def _refuse(what: str, advice: str) -> NoReturn:

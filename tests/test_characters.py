@@ -144,8 +144,9 @@ async def test_texts_are_as_long_as_runway_takes_them(ours: str, theirs: str, mo
         for text, shape in (("", "has 0"), ("x" * (most + 1), f"has {most + 1}")):
             with pytest.raises(ConfigError, match=f"^{ours} {shape} characters"):
                 await it.characters.create_avatar(**{**ADA, ours: text})
-        with pytest.raises(ConfigError, match=f"^{ours} is not text"):
-            await it.characters.create_avatar(**{**ADA, ours: "\udc80"})
+        for value, shape in (("\udc80", "is not text"), (7, "is of type int")):
+            with pytest.raises(ConfigError, match=f"^{ours} {shape}"):
+                await it.characters.create_avatar(**{**ADA, ours: value})
         assert [] == it.runway.requests
 
 
