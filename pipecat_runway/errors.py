@@ -164,7 +164,7 @@ class AvatarNotReadyError(APIError):
     category = "server"
     advice = "It can be deleted; another picture may do."
 
-    def __init__(self, message: str, *, status: str, **rest: Any) -> None:
+    def __init__(self, message: str, *, status: str = "FAILED", **rest: Any) -> None:
         super().__init__(message, **rest)
         self.status = status
         self.retryable = status == "PROCESSING"

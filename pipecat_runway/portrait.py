@@ -35,6 +35,8 @@ class Portrait:
             ConfigError: It cannot be read, or is no picture that Runway takes.
         """
         try:
+            if not path.is_file() and path.exists():  # a pipe would be waited for
+                raise ConfigError("picture is no file", advice=f"Check {path}.")
             size = path.stat().st_size
             if size > wire.MAX_UPLOAD:
                 raise ConfigError(

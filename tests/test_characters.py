@@ -236,6 +236,14 @@ def test_a_file_that_is_no_picture_is_refused(
         Portrait.read(path)
 
 
+def test_a_picture_is_not_waited_for(tmp_path: Path) -> None:
+    """A pipe that nobody writes to, or a directory, is no picture."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(ConfigError, match="picture is no file"):
+            Portrait.read(path)
+
+
 def test_a_picture_that_is_too_large_is_not_even_read(tmp_path: Path) -> None:
     """Its size is looked at first."""
     path = tmp_path / "face.png"

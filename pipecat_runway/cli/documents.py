@@ -3,11 +3,14 @@
 from functools import partial
 from pathlib import Path
 
+from pipecat_runway import wire
 from pipecat_runway.catalogue import Document
 from pipecat_runway.characters import RunwayCharacters
 from pipecat_runway.cli.account import Account, moment, row
 from pipecat_runway.errors import ConfigError
 from pipecat_runway.profiles import check_document
+
+LONGEST_CHARACTER = 4  # bytes, in UTF-8
 
 
 def create(file: Path, name: str | None) -> int:
@@ -64,6 +67,13 @@ def read(file: Path, name: str | None = None) -> tuple[str, str]:
         ConfigError: Runway would refuse it.
     """
     try:
+        if not file.is_file() and file.exists():  # a pipe would be waited for
+            raise ConfigError("document is no file", advice=f"Check {file}.")
+        if (size := file.stat().st_size) > LONGEST_CHARACTER * wire.MAX_DOCUMENT:
+            raise ConfigError(
+                f"document has {size} bytes, Runway takes {wire.MAX_DOCUMENT} characters",
+                advice="Make several documents of it.",
+            )
         content = file.read_text(encoding="utf-8")
     except OSError as e:
         raise ConfigError(f"document cannot be read ({e.strerror})", advice=f"Check {file}.") from e

@@ -1,5 +1,6 @@
 """``pipecat-runway avatars | documents`` and ``sessions show | delete``, as a user runs them."""
 
+import os
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -136,6 +137,9 @@ def test_what_cannot_work_is_said_before_anything_is_asked(
     """Status 2, and one line with the field and the remedy; there is not even a key here."""
     binary = tmp_path / "binary.md"
     binary.write_bytes(b"\xff\xfe")
+    book = tmp_path / "book.md"
+    book.touch()
+    os.truncate(book, 800_001)
     guide: dict[str, Any] = {"name": None, "voice": "clara", "personality": "A guide."}
     guide |= {"start_script": None, "files": [], "ask": True}
     tries: dict[str, Callable[[], int]] = {
@@ -147,6 +151,8 @@ def test_what_cannot_work_is_said_before_anything_is_asked(
         "picture is no https": lambda: avatars.create("http://a.example/b.png", **guide),
         "name has 0": lambda: avatars.create("https://a.example/", **guide),
         "byte 0 is not UTF-8": lambda: avatars.create(face, **guide | {"files": [binary]}),
+        "document is no file": lambda: documents.create(tmp_path, None),
+        "document has 800001 bytes": lambda: documents.create(book, None),
         "document cannot be read": lambda: documents.create(Path("/nowhere.md"), None),
         "api_key is missing": lambda: documents.show_all(),
     }
@@ -225,6 +231,19 @@ def test_an_open_session_is_ended_before_it_is_deleted(shell: OpenShell) -> None
         status, said = command("sessions", "show", NOBODY)
         assert 1 == status
         assert "Runway has no such session" in said
+
+
+def test_a_session_of_which_nothing_is_kept(shell: OpenShell) -> None:
+    """As may be with those in a LiveKit room of one's own: their status is told."""
+    with shell(livekit_conversations=False) as command:
+        session_id = command.portal.call(command.it.called)
+        status, said = command("sessions", "show", session_id)
+        assert 0 == status, said
+        assert f"session {session_id}: COMPLETED, " in said
+        assert "nothing" in said
+        status, said = command("sessions", "delete", session_id, "--yes")
+        assert 0 == status, said
+        assert f"Nothing is kept of {session_id}." in said
 
 
 def test_ctrl_c_leaves_no_document(shell: OpenShell, face: str, hours: str) -> None:

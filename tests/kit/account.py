@@ -12,7 +12,7 @@ from pipecat_runway import wire
 from pipecat_runway.characters import RunwayCharacters
 from pipecat_runway.simulator import Faults, RunwaySimulator
 from pipecat_runway.simulator.worker_messages import WorkerEvent
-from tests.simulator.api_kit import HandMadeWorkers, NoLiveKit
+from tests.simulator.api_kit import HandMadeWorkers, NoLiveKit, session_body
 
 BOUND = 5.0  # s
 
@@ -46,6 +46,15 @@ class Account:
         say(session.id, "said", turn=0, text=said, cut=False)
         if end:
             self.workers.leave_now(session.id, "end_call")
+        return session.id
+
+    async def called(self) -> str:
+        """A session in a LiveKit room of the customer's; its id."""
+        answer = await self.http.post("/v1/realtime_sessions", json=session_body())
+        session = self.runway.find(answer.json()["id"])
+        assert session is not None
+        await session.wait_for("joined", BOUND)
+        self.workers.leave_now(session.id, "end_call")
         return session.id
 
     def turn(self, **knobs: Any) -> None:
