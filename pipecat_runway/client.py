@@ -16,6 +16,7 @@ from typing import ClassVar, Self, TypeVar
 
 import httpx
 import runwayml
+import runwayml.resources  # the first request would import it, on the event loop
 from runwayml import AsyncRunwayML
 
 from pipecat_runway import retries, wire

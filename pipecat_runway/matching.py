@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy import fft
 from numpy.typing import NDArray
 
 from pipecat_runway.wire import SAMPLE_WIDTH as BYTES
@@ -75,8 +76,8 @@ def find(window: Samples, reference: Samples) -> Match:
     if n == 0 or len(reference) < n:
         return NO_MATCH
     size = 1 << (len(reference) + n - 1).bit_length()
-    spectrum = np.fft.rfft(reference, size) * np.conj(np.fft.rfft(window, size))
-    products = np.fft.irfft(spectrum, size)[: len(reference) - n + 1]
+    spectrum = fft.rfft(reference, size) * np.conj(fft.rfft(window, size))
+    products = fft.irfft(spectrum, size)[: len(reference) - n + 1]
     powers = np.concatenate(([0.0], np.cumsum(np.square(reference, dtype=np.float64))))
     energy = float(np.dot(window, window))
     # A floor under the reference's energy keeps near-silence from matching anything.
