@@ -18,6 +18,7 @@ from typing import Any
 from loguru import logger
 from pipecat.frames.frames import BotSpeakingFrame
 
+from benchmarks.compare import command as comparison
 from pipecat_runway.simulator import ClearAnswer, Faults, RunwaySimulator
 from tests.conftest import STRICT, service_for
 from tests.kit.pipeline import Pace, Tape, running
@@ -79,13 +80,14 @@ async def marked_speech(runway: RunwaySimulator, options: argparse.Namespace) ->
 async def idle(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
     """Count BotSpeakingFrames of a face that has nothing to say."""
     runway.faults = replace(STRICT, noise_floor=25)
+    seconds = options.seconds or 120
     transport, front, behind = LoopbackTransport(), Tape(name="Front"), Tape(name="Behind")
     async with running(service_for(runway), front, transport.output(), behind) as run:
         await run.started()
-        await front.wait_for_pictures(24 * options.seconds, timeout=options.seconds * 2 + 20)
+        await front.wait_for_pictures(round(24 * seconds), timeout=seconds * 2 + 20)
         await run.end()
     return {
-        "seconds": options.seconds,
+        "seconds": seconds,
         "pictures": len(front.pictures),
         "BotSpeakingFrames": len(behind.of(BotSpeakingFrame)),
         "audio frames": len(front.audio()),
@@ -321,6 +323,7 @@ BENCHMARKS: dict[str, Callable[[RunwaySimulator, argparse.Namespace], Awaitable[
 # With the simulator in a process of its own.
 APART: dict[str, Callable[[argparse.Namespace], Awaitable[Result]]] = {"soak": soak}
 
+COMPARED = (*comparison.COMMANDS, "report")
 COUNTS = {
     "barge-in": 100,
     "marked-speech": 20,
@@ -332,6 +335,7 @@ COUNTS = {
     "receptionist": 10,
     "soak": 200,
     "words": 200,
+    "compare": 20,
     "kills": 20,
 }
 
@@ -339,21 +343,25 @@ COUNTS = {
 def main() -> None:
     """Run one benchmark and print its report as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("benchmark", choices=[*BENCHMARKS, *APART])
+    parser.add_argument("benchmark", choices=[*BENCHMARKS, *APART, *COMPARED])
     parser.add_argument("--count", type=int, default=None, help="how many of what is counted")
-    parser.add_argument("--seconds", type=int, default=120, help="idle: how long")
+    parser.add_argument("--seconds", type=float, help="idle, compare, curve: how long")
     parser.add_argument(
         "--only",
         nargs="*",
         default=[],
         help="barge-in, deaths, faults, kills: only these; "
-        "soak: service, or for comparison livekit and pipecat",
+        "soak: service, or for comparison livekit and pipecat; "
+        "compare and the like: these parties",
     )
     parser.add_argument("--slots", type=int, default=None, help="renewal: sessions at once")
+    comparison.add_options(parser)
     options = parser.parse_args()
     options.count = options.count or COUNTS.get(options.benchmark, 1)
     logger.remove()
     logger.add(sys.stderr, level="WARNING")
+    if options.benchmark in COMPARED:
+        return comparison.main(options)
     gc.collect()
     gc.freeze()  # as docs/operating.md advises: a full collection stops the loop for 0.1 s
 

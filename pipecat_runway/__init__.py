@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from pipecat_runway.video import RunwayVideoService
 
 _HOMES = {
+    "RunwayArrivalMetricsData": "telemetry",
+    "RunwayHandOverMetricsData": "telemetry",
+    "RunwaySpeechMetricsData": "telemetry",
     "BackendTools": "backend_tools",
     "ElevenLabsAgent": "elevenlabs",
     "RunwayClientEventFrame": "frames",
     "RunwayRealtimeLLMService": "llm",
     "RunwayRealtimeLLMSettings": "settings",
-    "RunwayArrivalMetricsData": "telemetry",
-    "RunwayHandOverMetricsData": "telemetry",
-    "RunwaySpeechMetricsData": "telemetry",
     "RunwayUpdateSettingsFrame": "settings",
     "RunwayUsageMetricsData": "telemetry",
     "RunwayVideoService": "video",

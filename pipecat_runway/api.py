@@ -1,81 +1,15 @@
-"""Runway's REST API on the official client; the only module that talks to it.
+"""Runway's REST API, as far as a realtime session needs it."""
 
-Everything the client raises is translated here, once, into the errors of
-:mod:`pipecat_runway.errors`.
-"""
-
-import asyncio
-import email.utils
-import itertools
-import logging
-import random
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import runwayml
-from runwayml import AsyncRunwayML
 
-from pipecat_runway import retries, wire
-from pipecat_runway.errors import (
-    AnswerLostError,
-    APIError,
-    ConfigError,
-    UnknownAvatarError,
-    UnreachableError,
-)
-from pipecat_runway.ownership import digest
-from pipecat_runway.refusals import refused
-
-REQUEST_TIMEOUT = httpx.Timeout(30.0, connect=5.0)  # s; a create answers in about a second
-REPEAT_BOUND = 5.0  # s within which a request that does no harm is repeated
-CREATE = "create a session"
-NEVER_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.UnsupportedProtocol,
-)
-ANSWER_BYTES = 64 * 1024  # of an answer that are read; Runway's have a few hundred
-
-_Answer = TypeVar("_Answer")
-
-
-class _NoRequestBodies(logging.Filter):
-    """Keeps out the client's DEBUG records that print whole requests, room token included."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith("Request options")
-
-
-logging.getLogger("runwayml._base_client").addFilter(_NoRequestBodies())
-
-
-class _Bounded(httpx.AsyncByteStream):
-    """An answer's body, which breaks off where it gets too long."""
-
-    def __init__(self, body: httpx.AsyncByteStream) -> None:
-        self._body = body
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        read = 0
-        async for piece in self._body:
-            read += len(piece)
-            if read > ANSWER_BYTES:
-                raise httpx.ReadError("the answer is too long")
-            yield piece
-
-    async def aclose(self) -> None:
-        await self._body.aclose()
-
-
-async def _bound_body(answer: httpx.Response) -> None:
-    """Keep an answer without end out of memory."""
-    assert isinstance(answer.stream, httpx.AsyncByteStream)
-    answer.stream = _Bounded(answer.stream)
+from pipecat_runway import wire
+from pipecat_runway.client import RunwayClient, repeated
+from pipecat_runway.errors import UnknownAvatarError
 
 
 @dataclass(frozen=True)
@@ -148,66 +82,8 @@ class RawAnswer:
     text: str
 
 
-class RunwayAPI:
-    """The few routes of Runway's API that a realtime session needs.
-
-    Args:
-        api_key: The API secret.
-        base_url: Where the API is; None for Runway's own.
-        client: A client to use instead. It stays the caller's: it is not closed here.
-
-    Raises:
-        ConfigError: If there is neither a key nor a client, or `base_url` is no address.
-    """
-
-    def __init__(
-        self,
-        *,
-        api_key: str | None = None,
-        base_url: str | None = None,
-        client: AsyncRunwayML | None = None,
-    ) -> None:
-        self._own: AsyncRunwayML | None = None
-        if client is None:
-            if not api_key:
-                raise ConfigError(
-                    "api_key is missing",
-                    advice=f"Pass api_key or set {wire.ENV_API_SECRET}.",
-                )
-            try:
-                client = self._own = AsyncRunwayML(
-                    api_key=api_key,
-                    base_url=base_url or wire.BASE_URL,
-                    timeout=REQUEST_TIMEOUT,
-                    # A redirect would take the room's token elsewhere; Runway sends none.
-                    http_client=runwayml.DefaultAsyncHttpxClient(
-                        follow_redirects=False, event_hooks={"response": [_bound_body]}
-                    ),
-                )
-            except httpx.InvalidURL as e:
-                raise ConfigError(
-                    "base_url is not an address", advice=f"Check {wire.ENV_BASE_URL}."
-                ) from e
-        # A create that is sent twice can bill twice, and no idempotency header exists.
-        self._client = client.with_options(max_retries=0)
-        timeout = self._client.timeout
-        # A body may come drop by drop: a request as a whole may take as long as one read.
-        self._bound = timeout.read if isinstance(timeout, httpx.Timeout) else timeout
-
-    @property
-    def host(self) -> str:
-        """The host requests go to."""
-        return self._client.base_url.host
-
-    @property
-    def base_url(self) -> str:
-        """Where the API is."""
-        return str(self._client.base_url).rstrip("/")
-
-    @property
-    def key_digest(self) -> str:
-        """What tells the key from others, and does not show it."""
-        return digest(self._client.api_key)
+class RunwayAPI(RunwayClient):
+    """The few routes of Runway's API that a realtime session needs."""
 
     async def create_session(
         self,
@@ -238,7 +114,7 @@ class RunwayAPI:
         body: dict[str, Any] = {"model": wire.MODEL, "avatar": avatar}
         optional["max_duration"] = max_duration
         body |= {name: value for name, value in optional.items() if value is not None}
-        async with self._asking(CREATE, missing=UnknownAvatarError):
+        async with self._asking("create a session", missing=UnknownAvatarError, lost=None):
             return _session_id(await self._client.realtime_sessions.create(**body))
 
     async def session_status(self, session_id: str) -> SessionStatus:
@@ -298,7 +174,7 @@ class RunwayAPI:
                     )
                 )
 
-        return await _repeated(ask)
+        return await repeated(ask)
 
     async def account(self) -> Account:
         """Return what the key's organization has left, and may do.
@@ -320,7 +196,7 @@ class RunwayAPI:
                     has_characters=limits is not None,
                 )
 
-        return await _repeated(read)
+        return await repeated(read)
 
     async def avatar_status(self, avatar_id: str) -> str:
         """Return the status of a custom avatar: PROCESSING, READY or FAILED.
@@ -334,7 +210,7 @@ class RunwayAPI:
             async with self._asking("read the avatar", missing=UnknownAvatarError):
                 return _status(await self._client.avatars.retrieve(avatar_id)).name
 
-        return await _repeated(read)
+        return await repeated(read)
 
     async def look(
         self, path: str, *, key: str | None = None, with_version: bool = True
@@ -360,34 +236,6 @@ class RunwayAPI:
             except runwayml.APIStatusError as e:
                 answer = e.response
             return RawAnswer(answer.status_code, answer.headers, answer.text)
-
-    async def close(self) -> None:
-        """Close the client, if it is ours."""
-        if self._own is not None:
-            await self._own.close()
-
-    @asynccontextmanager
-    async def _asking(
-        self, action: str, session_id: str | None = None, missing: type[APIError] = APIError
-    ) -> AsyncIterator[None]:
-        """Bound a request, and name the cause of whatever goes wrong with it."""
-        with _translated(action, session_id, missing):
-            async with asyncio.timeout(self._bound):
-                yield
-
-
-async def _repeated(request: Callable[[], Awaitable[_Answer]]) -> _Answer:
-    """Make a request that does no harm when it is carried out twice."""
-    until = time.monotonic() + REPEAT_BOUND
-    for attempt in itertools.count():
-        try:
-            return await request()
-        except APIError as e:
-            pause = retries.pause(e, attempt, random.random())
-            if not retries.may_repeat(e, attempt) or time.monotonic() + pause > until:
-                raise
-        await asyncio.sleep(pause)
-    raise AssertionError("unreachable")
 
 
 def _session_id(answer: object) -> str:
@@ -445,55 +293,3 @@ def _fields(answer: object) -> Iterable[str]:
 
 def _limit(value: int | None) -> int | None:
     return None if value is None else int(value)
-
-
-@contextmanager
-def _translated(action: str, session_id: str | None, missing: type[APIError]) -> Iterator[None]:
-    try:
-        yield
-    except runwayml.APIStatusError as e:
-        raise refused(
-            e.status_code,
-            e.body,
-            action=action,
-            missing=missing,
-            session_id=session_id,
-            retry_after=_retry_after(e.response.headers),
-            sent_with=f"runwayml {runwayml.__version__}",
-        ) from e
-    except runwayml.APIConnectionError as e:
-        if isinstance(e.__cause__, NEVER_SENT):
-            raise UnreachableError(
-                f"Runway's API could not be reached to {action} ({type(e.__cause__).__name__})",
-                session_id=session_id,
-            ) from e
-        raise AnswerLostError(
-            f"Runway's API did not answer the request to {action} ({type(e.__cause__).__name__})",
-            session_id=session_id,
-            advice=None if action == CREATE else "The request can be repeated.",
-        ) from e
-    except TimeoutError as e:
-        raise AnswerLostError(
-            f"Runway's API did not come to the end of its answer to {action}",
-            session_id=session_id,
-            advice=None if action == CREATE else "The request can be repeated.",
-        ) from e
-    except Exception as e:  # whatever the client makes of an answer that is none
-        raise AnswerLostError(
-            f"Runway's API answered the request to {action} with something unreadable",
-            session_id=session_id,
-            advice=None if action == CREATE else f"Check {wire.ENV_BASE_URL}.",
-        ) from e
-
-
-def _retry_after(headers: httpx.Headers) -> float | None:
-    """Read ``Retry-After``: seconds, or a date."""
-    given = headers.get("retry-after", "")
-    try:
-        seconds = float(given)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(given).timestamp() - time.time()
-        except (ValueError, TypeError, OverflowError):
-            return None
-    return seconds if 0 <= seconds < float("inf") else None

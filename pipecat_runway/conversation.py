@@ -30,6 +30,8 @@ from pipecat_runway.errors import (
 from pipecat_runway.guard import Guard
 from pipecat_runway.managed import Brief, ManagedSession
 from pipecat_runway.managedroom import ManagedRoom
+from pipecat_runway.measures import Arrival
+from pipecat_runway.sizes import PictureSize
 from pipecat_runway.speaking import Began, Ended, Sound, Speaking
 from pipecat_runway.transcripts import (
     BotText,
@@ -64,6 +66,7 @@ class ConversationOptions:
         sample_rate: Rate in Hz at which the avatar's sound is wanted.
         microphone_rate: Rate in Hz of the user's voice.
         has_camera: Whether pictures of the user are sent.
+        picture_size: What is to become of the avatar's pictures.
         max_duration: Longest duration of a session in s; None for 300.
         max_call_duration: After so many s no other session follows.
         ready_timeout: How long an avatar and its first picture are waited for, in s.
@@ -77,6 +80,7 @@ class ConversationOptions:
     sample_rate: int
     microphone_rate: int
     has_camera: bool
+    picture_size: PictureSize
     max_duration: int | None
     max_call_duration: float
     ready_timeout: float
@@ -102,6 +106,9 @@ class Audience(Protocol):
 
     def queued(self, session_id: str | None) -> None:
         """A session waits for a free slot."""
+
+    def arrived(self, arrival: Arrival) -> None:
+        """The avatar has come."""
 
     def connected(self, session_id: str | None) -> None:
         """The avatar is there: its first picture was seen."""
@@ -257,6 +264,7 @@ class Conversation:
                 await asyncio.wait({watching})
             self._present = True
             self._settled.set()
+            self._audience.arrived(session.arrival)
             self._audience.connected(session.session_id)
             return session
         raise AssertionError("unreachable")
@@ -282,6 +290,7 @@ class Conversation:
             sample_rate=self._options.sample_rate,
             microphone_rate=self._options.microphone_rate,
             has_camera=self._options.has_camera,
+            picture_size=self._options.picture_size,
             listener=self,
         )
 

@@ -12,6 +12,8 @@
     * :class:`CreditsError`: the account has no credits left
     * :class:`ConcurrencyError`: 429, or still queued: too many sessions or requests
     * :class:`UnknownAvatarError`: 404 for the avatar
+    * :class:`UnknownDocumentError`: 404 for a document
+    * :class:`AvatarNotReadyError`: a character that was made is not READY
     * :class:`FieldRefusedError`: 400 for a field of the request
 
       * :class:`OwnRoomRefusedError`: the field that names a LiveKit room of one's own
@@ -143,6 +145,29 @@ class UnknownAvatarError(APIError):
         "Check avatar_id: it must belong to the same organization as the API key. "
         "Avatars made in the web portal can be invisible to an API key."
     )
+
+
+class UnknownDocumentError(APIError):
+    """The document does not exist for this key."""
+
+    category = "invalid_request"
+    advice = "Check its id: it must belong to the same organization as the API key."
+
+
+class AvatarNotReadyError(APIError):
+    """A character that was made is not READY.
+
+    Attributes:
+        status: What it is instead, PROCESSING or FAILED.
+    """
+
+    category = "server"
+    advice = "It can be deleted; another picture may do."
+
+    def __init__(self, message: str, *, status: str = "FAILED", **rest: Any) -> None:
+        super().__init__(message, **rest)
+        self.status = status
+        self.retryable = status == "PROCESSING"
 
 
 class FieldRefusedError(APIError):

@@ -24,6 +24,7 @@ from pipecat_runway.matching import (
     find,
     is_voiced,
     level,
+    resampled,
     samples,
     voiced_start,
 )
@@ -143,9 +144,8 @@ class Hearing:
     def __init__(self, ledger: Ledger, rate: int) -> None:
         self._ledger = ledger
         self._rate = rate
-        self._memory = np.zeros(0, np.float32)  # the latest returned sound at 16 kHz
-        self._raw = bytearray()  # the same as it came
-        self._phase = 0.0  # of the 16 kHz grid against the returned samples
+        self._memory = bytearray()  # the latest returned sound, as it came
+        self._returned = 0  # how much has come so far, in samples at its own rate
         self._noise = 0.0
         self._stale: _Stale | None = None
         self._matches = False  # whether this avatar's sound has ever been matched
@@ -224,38 +224,39 @@ class Hearing:
         Returns:
             What it means, in order.
         """
-        piece = self._remember(pcm)
-        self._unpassed += len(piece)
-        loud = level(piece) > self.threshold
+        length, volume = self._remember(pcm), level(samples(pcm))
+        self._unpassed += length
+        loud = volume > self.threshold
         if self._stale is not None and now > self._stale.until:
             self._stale = None
         head = self._ledger.head
         if head is not None and head.stage is Stage.SOUNDING:
-            return self._follow(head, pcm, piece, loud, now)
+            return self._follow(head, pcm, length, loud, now)
         if head is not None and head.sent:
             if head is not self._candidate:
                 self._candidate, self._offered = head, 0
-            self._offered += len(piece)
+            self._offered += length
             if self._stale is None:
-                return self._onset(head, len(piece), now) if loud else []
-            return self._sort(head, loud, len(piece), now)
+                return self._onset(head, length, now) if loud else []
+            return self._sort(head, loud, length, now)
         if self._stale is not None:
-            return self._watch(loud, len(piece), now)
+            return self._watch(loud, length, now)
         if not loud:
-            self._noise += 0.02 * (level(piece) - self._noise)
+            self._noise += 0.02 * (volume - self._noise)
         return []
 
-    def _remember(self, pcm: bytes) -> Samples:
-        """Keep the piece, and return it at 16 kHz."""
-        sound = samples(pcm)
-        step = self._rate / SPEECH_RATE
-        at = np.arange(self._phase, len(sound), step)
-        self._phase = (at[-1] + step if len(at) else self._phase) - len(sound)
-        piece: Samples = np.interp(at, np.arange(len(sound)), sound).astype(np.float32)
-        self._memory = np.concatenate((self._memory, piece))[-MEMORY:]
-        self._raw += pcm
-        del self._raw[: -self._bytes(MEMORY)]
-        return piece
+    def _remember(self, pcm: bytes) -> int:
+        """Keep a piece, and return how many samples at 16 kHz it makes."""
+        self._memory += pcm
+        del self._memory[: -self._bytes(MEMORY)]
+        before = self._returned
+        self._returned += len(pcm) // SAMPLE_WIDTH
+        ended, began = (n * SPEECH_RATE // self._rate for n in (self._returned, before))
+        return ended - began
+
+    def _latest(self, length: int) -> Samples:
+        """Return the latest returned sound at 16 kHz; less than asked for if there is no more."""
+        return resampled(self._memory, self._rate, length)
 
     def _bytes(self, length: int) -> int:
         """Return how many raw bytes hold this many 16 kHz samples."""
@@ -276,7 +277,7 @@ class Hearing:
         self._reported_end = False
         self._unchecked = FOLLOW_EVERY - FOLLOW_WINDOW + back
         self._sure, self.voiced_at = heard, now
-        raw = bytes(self._raw[-self._bytes(min(back, self._unpassed)) :])
+        raw = bytes(self._memory[-self._bytes(min(back, self._unpassed)) :])
         self._unpassed = 0
         return [Started(head), Sound(head, raw, heard)]
 
@@ -312,8 +313,7 @@ class Hearing:
 
     def _likeness(self, sound: Samples) -> float:
         """Return how much the latest returned sound is like this, as a whole."""
-        heard = self._memory[-len(sound) :]
-        return find(heard, sound).score
+        return find(self._latest(len(sound)), sound).score
 
     def _watch(self, loud: bool, length: int, now: float) -> list[Effect]:
         """Keep an eye on old speech while nothing new is due."""
@@ -322,7 +322,7 @@ class Hearing:
         return self._heard_old(old, now) if old.score >= OLD_SCORE else []
 
     def _loud_window(self, size: int) -> Samples | None:
-        window = self._memory[-size:]
+        window = self._latest(size)
         half = len(window) // 2
         both = level(window[:half]) > self.threshold and level(window[half:]) > self.threshold
         return window if len(window) == size and both else None
@@ -352,9 +352,8 @@ class Hearing:
     # -- an utterance is sounding -------------------------------------------------------------
 
     def _follow(
-        self, head: Utterance, pcm: bytes, piece: Samples, loud: bool, now: float
+        self, head: Utterance, pcm: bytes, length: int, loud: bool, now: float
     ) -> list[Effect]:
-        length = len(piece)
         self._unpassed = 0
         heard = self._expect(head, length, loud)
         self.voiced_at = now if loud else self.voiced_at

@@ -28,7 +28,6 @@ from pipecat.frames.frames import (
     LLMServiceMetadataFrame,
     LLMSetToolsFrame,
     LLMTextFrame,
-    MetricsFrame,
     ProposedUserStartedSpeakingFrame,
     ProposedUserStoppedSpeakingFrame,
     StartFrame,
@@ -69,6 +68,7 @@ from pipecat_runway.functions import (
 )
 from pipecat_runway.managed import Brief
 from pipecat_runway.managedroom import CAMERA_SIZE
+from pipecat_runway.measures import Arrival
 from pipecat_runway.media import Decimator, Picture, fit_picture
 from pipecat_runway.options import (
     category_of,
@@ -79,13 +79,10 @@ from pipecat_runway.options import (
 )
 from pipecat_runway.pictures import STAND_IN_EVERY, Pictures, Placeholder
 from pipecat_runway.responses import Mark, Responses
-from pipecat_runway.settings import (
-    RunwayRealtimeLLMSettings,
-    which_character,
-)
+from pipecat_runway.settings import RunwayRealtimeLLMSettings, which_character
 from pipecat_runway.sizes import Fit, PictureSize
 from pipecat_runway.speaking import Began, Ended, Sound
-from pipecat_runway.telemetry import RunwayUsageMetricsData
+from pipecat_runway.telemetry import Telemetry
 from pipecat_runway.transcripts import (
     ANSWERED_QUIET,
     BotText,
@@ -261,10 +258,9 @@ class RunwayRealtimeLLMService(LLMService):
         self._max_duration, self._max_call_duration = max_duration, float(max_call_duration)
         self._ready_timeout, self._start_on = float(ready_timeout), start_on
         self._camera = Decimator(user_video_framerate) if user_video_framerate else None
+        self._picture_size = PictureSize(video_out_width, video_out_height, fit)
         self._pictures = Pictures(
-            size=PictureSize(video_out_width, video_out_height, fit),
-            framerate=video_out_framerate,
-            placeholder=placeholder,
+            size=self._picture_size, framerate=video_out_framerate, placeholder=placeholder
         )
 
         self._conversation: Conversation | None = None
@@ -281,6 +277,7 @@ class RunwayRealtimeLLMService(LLMService):
         self._out: asyncio.Queue[tuple[Frame, FrameDirection] | Callable[[], Awaitable[None]]] = (
             asyncio.Queue()
         )
+        self._telemetry = Telemetry(self, self._send)
         self._tasks: list[asyncio.Task[None]] = []
         self._register_event_handler("on_avatar_connected")
         self._register_event_handler("on_avatar_disconnected")
@@ -362,6 +359,7 @@ class RunwayRealtimeLLMService(LLMService):
             sample_rate=self._sample_rate,
             microphone_rate=self._microphone_rate,
             has_camera=self._camera is not None,
+            picture_size=self._picture_size,
             max_duration=self._max_duration,
             max_call_duration=self._max_call_duration,
             ready_timeout=self._ready_timeout,
@@ -499,6 +497,11 @@ class RunwayRealtimeLLMService(LLMService):
         self._context = context
         if is_given(context.tools) and context.tools:
             await self._refuse(FIXED_TOOLS, FIXED_TOOLS_ADVICE)
+        messages = context.get_messages()
+        if any(isinstance(m, dict) and m["role"] in ("system", "developer") for m in messages):
+            await self._refuse(
+                "messages in the context do not reach Runway's agent", "Use personality."
+            )
 
     async def _refuse(self, what: str, advice: str = "") -> None:
         """Tell, once, of something that cannot be done; the conversation is as well as before."""
@@ -618,11 +621,10 @@ class RunwayRealtimeLLMService(LLMService):
         self._tell(lambda: self._call_event_handler("on_avatar_disconnected", session_id, reason))
 
     def used(self, usage: Usage) -> None:  # noqa: D102
-        if self.usage_metrics_enabled:
-            data = RunwayUsageMetricsData(
-                processor=self.name, model=wire.MODEL, creates=usage.creates, seconds=usage.seconds
-            )
-            self._send(MetricsFrame(data=[data]))
+        self._telemetry.used(usage)
+
+    def arrived(self, arrival: Arrival) -> None:  # noqa: D102
+        self._telemetry.arrived(arrival)
 
     def failed(self, error: RunwayError) -> None:  # noqa: D102
         self._tell(

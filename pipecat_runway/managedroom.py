@@ -54,6 +54,7 @@ class ManagedRoom:
         sample_rate: Rate in Hz at which the avatar's sound is wanted.
         microphone_rate: Rate in Hz of the user's voice, mono; another form costs a pause.
         has_camera: Whether pictures of the user are going to be sent.
+        picture_size: What is to become of the avatar's picture.
         listener: Who is told what happens.
     """
 
@@ -65,6 +66,7 @@ class ManagedRoom:
         sample_rate: int,
         microphone_rate: int,
         has_camera: bool,
+        picture_size: PictureSize,
         listener: ManagedListener,
     ) -> None:
         self._credentials, self._session_id = credentials, session_id
@@ -74,7 +76,7 @@ class ManagedRoom:
         self._tracks = Tracks(
             self._room,
             sample_rate=sample_rate,
-            picture_size=PictureSize(),
+            picture_size=picture_size,
             wanted=lambda _: True,  # CORE: whoever else is in here is the avatar
             listener=listener,
             name=session_id,

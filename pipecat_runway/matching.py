@@ -3,11 +3,14 @@
 All sound here is mono float32 at 16 kHz in units of one 16-bit step, positions are samples.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy import fft
 from numpy.typing import NDArray
 
+from pipecat_runway.wire import SAMPLE_WIDTH as BYTES
 from pipecat_runway.wire import SPEECH_RATE
 
 Samples = NDArray[np.float32]
@@ -31,14 +34,32 @@ class Match:
 NO_MATCH = Match(0.0, 0)
 
 
-def samples(pcm: bytes) -> Samples:
+def samples(pcm: bytes | bytearray) -> Samples:
     """Turn s16le bytes into samples."""
     return np.frombuffer(pcm, dtype="<i2").astype(np.float32)
 
 
 def level(sound: Samples) -> float:
     """Return the root mean square, in 16-bit steps."""
-    return float(np.sqrt(np.mean(np.square(sound)))) if len(sound) else 0.0
+    return math.sqrt(float(np.dot(sound, sound)) / len(sound)) if len(sound) else 0.0
+
+
+def resampled(pcm: bytes | bytearray, rate: int, count: int) -> Samples:
+    """Return the last samples of some sound at 16 kHz, by linear interpolation.
+
+    Args:
+        pcm: s16le mono.
+        rate: Its rate in Hz.
+        count: How many samples at 16 kHz are wanted.
+
+    Returns:
+        So many, or all that there are.
+    """
+    step = rate / SPEECH_RATE
+    sound = samples(pcm[-BYTES * (math.ceil(count * step) + 1) :])
+    count = min(count, round(len(sound) / step))
+    at = len(sound) - step * np.arange(count, 0, -1)
+    return np.interp(at, np.arange(len(sound)), sound).astype(np.float32) if count else sound[:0]
 
 
 def find(window: Samples, reference: Samples) -> Match:
@@ -55,8 +76,8 @@ def find(window: Samples, reference: Samples) -> Match:
     if n == 0 or len(reference) < n:
         return NO_MATCH
     size = 1 << (len(reference) + n - 1).bit_length()
-    spectrum = np.fft.rfft(reference, size) * np.conj(np.fft.rfft(window, size))
-    products = np.fft.irfft(spectrum, size)[: len(reference) - n + 1]
+    spectrum = fft.rfft(reference, size) * np.conj(fft.rfft(window, size))
+    products = fft.irfft(spectrum, size)[: len(reference) - n + 1]
     powers = np.concatenate(([0.0], np.cumsum(np.square(reference, dtype=np.float64))))
     energy = float(np.dot(window, window))
     # A floor under the reference's energy keeps near-silence from matching anything.

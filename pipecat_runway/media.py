@@ -1,61 +1,11 @@
-"""Sound and picture made to measure: resampling, letterboxing, frame-rate decimation."""
+"""Pictures made to measure: letterboxing, frame-rate decimation."""
 
 import asyncio
 from dataclasses import dataclass
 
-import numpy as np
-from livekit import rtc
 from PIL import Image
 
 from pipecat_runway.sizes import Fit
-from pipecat_runway.wire import SPEECH_RATE
-
-
-class SpeechResampler:
-    """Turns one utterance's sound into 16 kHz mono, piece by piece.
-
-    LiveKit's resampler at LOW quality holds 6 ms back, which :meth:`flush` returns.
-    """
-
-    def __init__(self) -> None:
-        self._rate = SPEECH_RATE
-        self._resampler: rtc.AudioResampler | None = None
-
-    def push(self, pcm: bytes, sample_rate: int, num_channels: int) -> bytes:
-        """Take a piece of s16le sound.
-
-        Args:
-            pcm: Interleaved samples.
-            sample_rate: Their rate in Hz. It may change from piece to piece.
-            num_channels: Their channels; they are mixed to one.
-
-        Returns:
-            What is ready at 16 kHz mono, perhaps nothing.
-        """
-        if num_channels > 1:
-            frames = np.frombuffer(pcm, "<i2").reshape(-1, num_channels)
-            pcm = frames.mean(axis=1).astype("<i2").tobytes()
-        ready = b""
-        if sample_rate != self._rate:
-            ready = self.flush()
-            self._rate = sample_rate
-            if sample_rate != SPEECH_RATE:
-                self._resampler = rtc.AudioResampler(
-                    sample_rate, SPEECH_RATE, quality=rtc.AudioResamplerQuality.LOW
-                )
-        if self._resampler is None:
-            return ready + pcm
-        return ready + _join(self._resampler.push(bytearray(pcm)))
-
-    def flush(self) -> bytes:
-        """Return what was held back."""
-        resampler, self._resampler = self._resampler, None
-        self._rate = SPEECH_RATE
-        return _join(resampler.flush()) if resampler is not None else b""
-
-
-def _join(frames: list[rtc.AudioFrame]) -> bytes:
-    return b"".join(bytes(frame.data) for frame in frames)
 
 
 @dataclass(frozen=True)

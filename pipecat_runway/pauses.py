@@ -81,7 +81,9 @@ class Voice:
         if len(self._count) == len(self._levels) + 1:
             return self._count
         levels = np.array(self._levels)
-        voiced = levels > max(QUIET_LEVEL, QUIET_PART * float(np.percentile(levels, 95)))
+        # Sorted, because the first np.percentile() of a process takes 40 ms.
+        loudest = float(np.sort(levels)[int(0.95 * (len(levels) - 1))])
+        voiced = levels > max(QUIET_LEVEL, QUIET_PART * loudest)
         if not voiced.any():
             voiced[:] = True
         loud = np.flatnonzero(voiced)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,8 +11,8 @@ from livekit import rtc
 from pipecat_runway.lipsync import JitterBuffer, PictureHold
 
 SOUND_FRAME_MS = 10
-PICTURES_WAITING = 2  # behind the one that is due; newest wins
-PICTURES_HELD = 12  # for their sound, at most
+PICTURES_WAITING = 2  # while whoever takes them is slow; newest wins
+SLOW = 0.05  # s that a picture is due and not taken
 LOOK_INTERVAL = 0.5  # s between looks at the jitter buffers
 
 
@@ -91,33 +92,36 @@ class Reception:
         # RGB is made in LiveKit's own threads, not on the event loop. What is too much is left out
         # here, where it is counted.
         stream = rtc.VideoStream(track, format=rtc.VideoBufferType.RGB24)
-        held: asyncio.Queue[tuple[float, rtc.VideoFrame]] = asyncio.Queue()
+        held: deque[tuple[float, rtc.VideoFrame]] = deque()  # until they are due, and taken
+        news = asyncio.Event()
         self._hold = PictureHold()
         async with asyncio.TaskGroup() as helpers:
             tasks = [
-                helpers.create_task(self._show(held)),
+                helpers.create_task(self._show(held, news)),
                 helpers.create_task(self._look_at_buffers(track)),
             ]
             try:
                 async for event in stream:
                     self._listener.seen(self._identity)
-                    while held.qsize() > PICTURES_HELD:
-                        held.get_nowait()
+                    now = time.monotonic()
+                    held.append((now + self._hold.seconds, event.frame))
+                    while len(held) > PICTURES_WAITING and held[0][0] < now - SLOW:
+                        held.popleft()
                         self._dropped += 1
-                    held.put_nowait((time.monotonic() + self._hold.seconds, event.frame))
+                    news.set()
             finally:
                 for task in tasks:
                     task.cancel()
                 await stream.aclose()
 
-    async def _show(self, held: asyncio.Queue[tuple[float, rtc.VideoFrame]]) -> None:
+    async def _show(self, held: deque[tuple[float, rtc.VideoFrame]], news: asyncio.Event) -> None:
         while True:
-            due, frame = await held.get()
-            if (early := due - time.monotonic()) > 0:
+            while not held:
+                news.clear()
+                await news.wait()
+            if (early := held[0][0] - time.monotonic()) > 0:
                 await asyncio.sleep(early)
-            elif held.qsize() >= PICTURES_WAITING:
-                self._dropped += 1  # whoever takes them is slow: the newest win
-                continue
+            _, frame = held.popleft()
             self._passed += 1
             self._size = (frame.width, frame.height)
             await self._listener.picture(self._identity, frame)

@@ -13,10 +13,12 @@ from pipecat_runway.errors import (
     RoomAddressError,
     RunwayError,
     UnknownAvatarError,
+    UnknownDocumentError,
     VendorFaultError,
 )
 
 FIELDS_NAMED = 5  # of those a refusal lists
+CONTENT_FILTER = "cannot be used for an avatar"  # seen by one third party, of a start script
 
 
 def refused(
@@ -61,8 +63,13 @@ def refused(
             kind, what = CreditsError, "the organization has no credits left"
         case 404 if missing is UnknownAvatarError:
             kind, what = UnknownAvatarError, "the avatar does not exist for this API key"
+        case 404 if missing is UnknownDocumentError:
+            kind, what = UnknownDocumentError, "the document does not exist for this API key"
         case 429:
             kind, what = ConcurrencyError, "too many sessions or requests at once"
+        case 400 if any(CONTENT_FILTER in said for said in (text, *_messages(body))):
+            kind, what = FieldRefusedError, "its content filter refused a text or the picture"
+            advice = "Say it in other words; the same has passed on another try."
         case 400 | 422:
             fields = _refused_fields(body, text)
             kind = _field_error(fields)
@@ -96,13 +103,21 @@ def _error_text(body: object) -> str:
 def _refused_fields(body: object, text: str) -> list[str]:
     """Say which fields were refused; both forms of body seen in the wild are read."""
     names: list[str] = []
-    for issue in _list(body.get("issues")) if isinstance(body, dict) else []:
-        if isinstance(issue, dict):
-            path, keys = _names(issue.get("path")), _names(issue.get("keys"))
-            names += [".".join([*path, key]) for key in keys] or [".".join(path)]
+    for issue in _issues(body):
+        path, keys = _names(issue.get("path")), _names(issue.get("keys"))
+        names += [".".join([*path, key]) for key in keys] or [".".join(path)]
     if not names and (match := re.search(r"Unrecognized keys?:?\s*\"?(\w{1,64})", text)):
         names = [match[1]]
     return [name for name in dict.fromkeys(names) if name][:FIELDS_NAMED]
+
+
+def _messages(body: object) -> list[str]:
+    return [str(issue.get("message")) for issue in _issues(body)]
+
+
+def _issues(body: object) -> list[dict[object, object]]:
+    listed = _list(body.get("issues")) if isinstance(body, dict) else []
+    return [issue for issue in listed if isinstance(issue, dict)]
 
 
 def _list(value: object) -> list[object]:

@@ -35,12 +35,12 @@ from pipecat_runway.avatar import Avatar
 from pipecat_runway.billed import Usage
 from pipecat_runway.errors import ConfigError, RunwayError
 from pipecat_runway.measures import Arrival, HandOver
-from pipecat_runway.media import SpeechResampler
 from pipecat_runway.options import category_of, check_choice, check_duration, check_positive
 from pipecat_runway.pictures import STAND_IN_EVERY, Pictures, Placeholder
 from pipecat_runway.playback import Excerpt, Stage, Utterance
 from pipecat_runway.reception import Watched
 from pipecat_runway.renewal import Presence
+from pipecat_runway.resampling import SpeechResampler
 from pipecat_runway.sessions import AvatarOptions
 from pipecat_runway.settings import RunwayVideoSettings, which_character
 from pipecat_runway.sizes import Fit, PictureSize
@@ -350,6 +350,7 @@ class RunwayVideoService(AIService):
             case _:
                 self._hold(avatar, frame)
         avatar.spoke()
+        await asyncio.sleep(0)  # a burst of speech must not hold up its own beginning
 
     def _speak(self, avatar: Avatar, frame: TTSAudioRawFrame) -> None:
         ledger, now = avatar.ledger, time.monotonic()

@@ -87,6 +87,32 @@ CONSUME_BODY: Final[
 ELEVENLABS_URL: Final = "https://api.elevenlabs.io"  # CORE api/elevenlabs.ts
 ELEVENLABS_SIGNED_URL: Final = "/v1/convai/conversation/get-signed-url"  # CORE api/elevenlabs.ts
 
+# -- characters and what they know ------------------------------------------------------------
+
+UUID: Final = re.compile(  # OAS: the pattern of every id
+    "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-4[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}"
+)
+VOICES: Final = frozenset(  # OAS: enum of voice.presetId
+    {
+        *("adam", "adrian", "aurora", "blake", "clara", "david", "drew", "emma", "felix"),
+        *("georgia", "jasper", "leo", "luna", "marcus", "max", "maya", "mia", "morgan"),
+        *("nathan", "nina", "petra", "roman", "ruby", "sam", "skye", "summer", "victoria"),
+        *("vincent", "violet", "zach"),
+    }
+)
+MAX_AVATAR_NAME: Final = 50  # characters, OAS: name of POST /v1/avatars
+MAX_AVATAR_DOCUMENTS: Final = 50  # OAS: documentIds
+MAX_PICTURE_URL: Final = 2048  # characters, OAS: referenceImage
+MAX_UPLOAD: Final = 200_000_000  # bytes, DOC assets/inputs: 200 MB
+PICTURE_TYPES: Final = {  # DOC assets/inputs: the codecs of images, by Pillow's names for them
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+}
+MAX_DOCUMENT_NAME: Final = 255  # characters, SDK and API reference: name of POST /v1/documents
+MAX_DOCUMENT: Final = 200_000  # characters, as above: content
+MAX_PAGE: Final = 100  # entries, OAS: limit of every list
+
 # -- environment variables --------------------------------------------------------------------
 
 ENV_API_SECRET: Final = "RUNWAYML_API_SECRET"  # SDK _client.py

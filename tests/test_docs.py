@@ -244,9 +244,9 @@ def test_a_text_that_nobody_writes_is_noticed(written: list[str]) -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        *("video", "flows", "addresses", "api", "refusals", "session", "billed", "room"),
-        *("avatar", "face", "options", "managed", "managedroom", "conversation", "elevenlabs"),
-        *("server", "visitors", "visits"),
+        *("video", "flows", "addresses", "client", "api", "refusals", "session", "billed"),
+        *("room", "avatar", "face", "options", "managed", "managedroom", "conversation"),
+        *("elevenlabs", "portrait", "characters", "server", "visitors", "visits"),
     ],
 )
 def test_every_error_is_quoted(module: str) -> None:

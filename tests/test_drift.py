@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import runwayml
+from runwayml.types import avatar_create_params
 from runwayml.types import realtime_session_create_params as create
 from runwayml.types import realtime_session_retrieve_response as retrieve
 
@@ -45,6 +46,11 @@ def test_presets_are_the_sdks() -> None:
     presets = literal(hints(create.AvatarRunwayPreset)["preset_id"])
     assert presets == wire.PRESETS
     assert presets == set(schema.PRESETS)
+
+
+def test_voices_are_the_sdks() -> None:
+    """wire.VOICES is runwayml's VoiceRunwayLivePreset.preset_id."""
+    assert wire.VOICES == literal(hints(avatar_create_params.VoiceRunwayLivePreset)["preset_id"])
 
 
 def test_the_model_is_the_sdks() -> None:
@@ -105,6 +111,24 @@ def test_limits_are_the_documents() -> None:
         if "token" in option["properties"]
     ]
     assert [wire.MAX_TOKEN_LENGTH] == tokens
+
+
+@pytest.mark.skipif(not REFERENCE.exists(), reason="Runway's OpenAPI document is not here")
+def test_limits_of_a_character_are_the_documents() -> None:
+    """wire.MAX_AVATAR_NAME and those beside it, wire.UUID and wire.MAX_PAGE."""
+    methods = json.loads(REFERENCE.read_text())["paths"]["/v1/avatars"]
+    body = methods["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    limits = {
+        "name": wire.MAX_AVATAR_NAME,
+        "personality": wire.MAX_PERSONALITY,
+        "startScript": wire.MAX_START_SCRIPT,
+    }
+    assert limits == {name: body[name]["maxLength"] for name in limits}
+    assert wire.MAX_AVATAR_DOCUMENTS == body["documentIds"]["maxItems"]
+    assert wire.MAX_PICTURE_URL == body["referenceImage"]["anyOf"][0]["maxLength"]
+    assert f"^({wire.UUID.pattern})$" == body["documentIds"]["items"]["pattern"]
+    (page,) = [p["schema"] for p in methods["get"]["parameters"] if p.get("name") == "limit"]
+    assert wire.MAX_PAGE == page["maximum"]
 
 
 # -- LiveKit's avatar classes and its Runway plugin -----------------------------------------------

@@ -26,7 +26,7 @@ def test_the_plain_install_imports_no_painter_speech_or_server() -> None:
         "import sys, pipecat_runway.video;"
         "print([m for m in sys.modules"
         " if m in ('aiohttp.web', 'av', 'espeakng_loader', 'typer')"
-        " or m.startswith(('pipecat_runway.simulator', 'pipecat_runway.cli'))])"
+        " or f'{m}.'.startswith(('pipecat_runway.simulator.', 'pipecat_runway.cli.'))])"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True

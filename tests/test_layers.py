@@ -14,11 +14,11 @@ STOREYS = [
     [  # pure
         *("wire", "errors", "retries", "refusals", "lifecycle", "renewal", "addresses"),
         *("sizes", "measures", "lipsync", "playback", "handover", "ownership"),
-        *("tools", "transcripts", "responses", "visitors"),
+        *("tools", "transcripts", "responses", "profiles", "catalogue", "visitors"),
     ],
-    ["matching", "pauses", "words", "hearing", "speaking"],  # pure but for numpy
+    ["matching", "pauses", "words", "hearing", "speaking", "resampling"],  # pure but for numpy
     [  # adapters
-        *("api", "elevenlabs", "registry", "guard"),
+        *("client", "api", "elevenlabs", "portrait", "characters", "registry", "guard"),
         *("roomfacts", "joining", "reception", "tracks", "room", "managedroom", "media"),
     ],
     [  # owners
@@ -37,10 +37,11 @@ ORDER = [name for storey in STOREYS for name in storey]
 BESIDE = ["pytest_plugin"]  # like simulator/ and cli/
 PURE = set(STOREYS[0])
 SDKS = {  # each third-party SDK has its one door
-    "runwayml": {"api", "video", "llm", "backend_tools"},  # beside api: a `client`'s type
+    # The three last: the type of their `client`.
+    "runwayml": {"client", "api", "characters", "video", "llm", "backend_tools"},
     # The picture and sound types they hand on.
     "livekit": {
-        *("room", "roomfacts", "joining", "reception", "tracks", "media", "managedroom"),
+        *("room", "roomfacts", "joining", "reception", "tracks", "managedroom"),
         *("pictures", "video", "audience", "avatar", "conversation", "llm"),
     },
     "pipecat": {
@@ -48,11 +49,11 @@ SDKS = {  # each third-party SDK has its one door
         *("functions", "backend_tools", "frames", "llm"),
     },
     "opentelemetry": {"telemetry"},
-    "httpx": {"api", "elevenlabs"},
+    "httpx": {"client", "api", "characters", "elevenlabs"},
     "aiohttp": {"room"},
     "fastapi": {"server"},
     "starlette": {"server"},
-    "PIL": {"media"},
+    "PIL": {"media", "portrait"},
 }
 PURE_FORBIDDEN = {"asyncio", "time", "os", "threading", "numpy", "socket"}
 
@@ -114,7 +115,7 @@ def test_the_simulator_stands_beside_the_house() -> None:
             n
             for n in names
             for beside in ("simulator", "cli", "doctor", *BESIDE)
-            if n.startswith(f"pipecat_runway.{beside}")
+            if f"{n}.".startswith(f"pipecat_runway.{beside}.")
         ]
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipecat_runway.media import Decimator, Picture, SpeechResampler, fit_picture
+from pipecat_runway.media import Decimator, Picture, fit_picture
+from pipecat_runway.resampling import SpeechResampler
 from pipecat_runway.sizes import LONGEST_SIDE, Layer, PictureSize
 
 RATES = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
@@ -49,6 +50,28 @@ def test_speech_is_not_distorted(rate: int) -> None:
     assert peak * 16_000 / len(wave) == pytest.approx(440, abs=2)
     signal = spectrum[peak - 4 : peak + 5].sum()
     assert 10 * np.log10(signal / (spectrum.sum() - signal)) > 40
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_hardly_anything_is_held_back(rate: int) -> None:
+    """What came in has gone out but for 1 ms, or 16 samples at a low rate."""
+    held = 0.0 if rate == 16_000 else max(1.0, 16_000 / rate)
+    out = SpeechResampler().push(tone(rate, 0.5).astype("<i2").tobytes(), rate, 1)
+    assert 500 - len(out) / 32 == pytest.approx(held, abs=0.1)
+
+
+@pytest.mark.parametrize("rate", [rate for rate in RATES if rate > 16_000])
+def test_what_16_khz_cannot_hold_is_left_out(rate: int) -> None:
+    """A hiss at 10 kHz is not folded back into the speech; one at 7 kHz stays."""
+    levels = []
+    for hertz in (7_000.0, 10_000.0):
+        resampler = SpeechResampler()
+        pcm = tone(rate, 0.5, hertz).astype("<i2").tobytes()
+        out = resampler.push(pcm, rate, 1) + resampler.flush()
+        wave = np.frombuffer(out, "<i2").astype(float)[800:7200]
+        levels.append(20 * np.log10(np.sqrt(2 * np.mean(wave**2)) / 8000))
+    assert levels[0] > -1
+    assert levels[1] < -50
 
 
 def test_a_rate_that_changes_midway_loses_nothing() -> None:

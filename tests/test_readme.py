@@ -194,8 +194,8 @@ def assert_program(program: list[str]) -> None:
             assert all((ROOT / a).exists() for a in arguments if a not in ("check", "format"))
         case ["sphinx-build", *_, source, _]:
             assert (ROOT / source / "conf.py").exists()
-        case ["pipecat-runway", "sessions", name, *arguments]:
-            assert_options(helped(lambda: app(["sessions", name, "--help"])), arguments)
+        case ["pipecat-runway", "sessions" | "avatars" | "documents" as of, name, *arguments]:
+            assert_options(helped(lambda: app([of, name, "--help"])), arguments)
         case ["pipecat-runway", name, *arguments]:
             assert_options(helped(lambda: app([name, "--help"])), arguments)
         case ["pipecat", "eval", "run", scenarios, *arguments]:

@@ -32,8 +32,8 @@ from pipecat_runway.errors import (
     UnreachableError,
     VendorFaultError,
 )
-from pipecat_runway.refusals import refused
-from pipecat_runway.video import _category
+from pipecat_runway.options import category_of
+from pipecat_runway.refusals import CONTENT_FILTER, refused
 
 SESSION = "0b1c2d3e-4f50-4a61-8b72-93a4b5c6d7e8"
 ISSUES = "Validation of body failed"
@@ -62,6 +62,7 @@ def issue(*path: str | int, **rest: Any) -> dict[str, Any]:
         (400, {"error": "You do not have enough credits."}, CreditsError, ErrorCategory.QUOTA),
         (429, {"error": "slow down"}, ConcurrencyError, ErrorCategory.RATE_LIMIT),
         (404, {"error": "x"}, UnknownAvatarError, ErrorCategory.INVALID_REQUEST),
+        (400, {"error": f"It {CONTENT_FILTER}"}, FieldRefusedError, ErrorCategory.INVALID_REQUEST),
         (400, issue("maxDuration"), FieldRefusedError, ErrorCategory.INVALID_REQUEST),
         (400, issue(keys=["integration"]), OwnRoomRefusedError, ErrorCategory.INVALID_REQUEST),
         (
@@ -83,7 +84,7 @@ def test_each_cause_has_its_type_and_pipecats_category(
     """By the status, and by the field where one was refused; the session's id is kept."""
     error = answered(status, body, session_id=SESSION)
     assert type(error) is kind
-    assert category is _category(error)
+    assert category is category_of(error)
     assert (status, SESSION) == (error.status_code, error.session_id)
     assert str(status) in str(error)
     assert error.advice or kind is APIError

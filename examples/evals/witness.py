@@ -33,7 +33,7 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
 from pipecat_runway.cli.measure import Film, share_heard
 from pipecat_runway.matching import Samples, find, level, samples
-from pipecat_runway.media import SpeechResampler
+from pipecat_runway.resampling import SpeechResampler
 from pipecat_runway.wire import SPEECH_RATE
 
 ENOUGH = 24  # pictures, about 1 s

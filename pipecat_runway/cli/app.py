@@ -1,20 +1,19 @@
 """The commands and their options. Light to import: `pipecat` loads it with every command."""
 
-import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipecat_runway import wire
+from pipecat_runway.cli.library import avatars_app, documents_app
+from pipecat_runway.cli.preparing import Id, Verbose, Yes, prepare
 
 SENTENCE = (
     "Hello! I am a face for your voice bot, and every word you hear me say is moving my lips."
 )
 PRESET = "cooking-teacher"
 PORT = 7860  # where Pipecat's own runner serves this page
-
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the log on stderr.")]
 
 app = typer.Typer(
     help="A Runway Character as the face of a Pipecat bot.",
@@ -24,9 +23,11 @@ app = typer.Typer(
 
 
 sessions_app = typer.Typer(
-    help="What is left of Runway sessions, and its end.", no_args_is_help=True
+    help="What is left, or kept, of Runway sessions, and its end.", no_args_is_help=True
 )
 app.add_typer(sessions_app, name="sessions")
+app.add_typer(avatars_app, name="avatars")
+app.add_typer(documents_app, name="documents")
 
 
 @app.callback()
@@ -100,7 +101,7 @@ def _demo(
             "--say and --barge-in are for a film: give --record hello.mp4 too.",
             param_hint="--record",
         )
-    _prepare(verbose)
+    prepare(verbose)
     try:
         if record is None:
             from pipecat_runway.cli import page
@@ -138,7 +139,7 @@ def _simulator(
     """Run a local Runway until Ctrl-C, and say which settings point at it."""
     if context.invoked_subcommand is not None:
         return
-    _prepare(verbose)
+    prepare(verbose)
     try:
         from pipecat_runway.cli import simulator
     except ModuleNotFoundError as e:
@@ -201,7 +202,7 @@ def _doctor(
     verbose: Verbose = False,
 ) -> None:
     """Say what is wrong with key, account, avatar, LiveKit server, clock or versions."""
-    _prepare(verbose)
+    prepare(verbose)
     try:
         from pipecat_runway.cli import doctor
     except ModuleNotFoundError as e:
@@ -215,7 +216,7 @@ def _doctor(
 @sessions_app.command("list")
 def _list_sessions(verbose: Verbose = False) -> None:
     """List the sessions and rooms of this disk and of your LiveKit server; none is touched."""
-    _prepare(verbose)
+    prepare(verbose)
     from pipecat_runway.cli import sessions
 
     raise typer.Exit(sessions.show())
@@ -233,23 +234,28 @@ def _reap_sessions(
     verbose: Verbose = False,
 ) -> None:
     """End the sessions, and delete the rooms, whose process is gone; a live call is left alone."""
-    _prepare(verbose)
+    prepare(verbose)
     from pipecat_runway.cli import sessions
 
     raise typer.Exit(sessions.reap(dry_run=dry_run, gone=host_gone or ()))
 
 
-def _prepare(verbose: bool) -> None:
-    """Set the process up before anything heavy is imported."""
-    import logging
+@sessions_app.command("show")
+def _show_session(session_id: Id, verbose: Verbose = False) -> None:
+    """Show what Runway keeps of a session: status, transcript, the recording's address, usage."""
+    prepare(verbose)
+    from pipecat_runway.cli import records
 
-    from loguru import logger
+    raise typer.Exit(records.show(session_id))
 
-    # Until an event loop takes over, nothing is open: Ctrl-C may end the process where it is.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if not verbose:
-        logger.remove()  # Pipecat greets in the log as it is imported
-        logging.getLogger("livekit").setLevel(logging.CRITICAL)
+
+@sessions_app.command("delete")
+def _delete_session(session_id: Id, yes: Yes = False, verbose: Verbose = False) -> None:
+    """Delete a session's transcript and recording at Runway for good; one that is open is ended."""
+    prepare(verbose)
+    from pipecat_runway.cli import records
+
+    raise typer.Exit(records.delete(session_id, ask=not yes))
 
 
 def _missing(error: ImportError, extra: str) -> Exception:
