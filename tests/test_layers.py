@@ -27,7 +27,7 @@ STOREYS = [
     ],
     [  # Pipecat faces
         *("settings", "options", "pictures", "texts", "video"),
-        *("functions", "backend_tools", "frames", "llm"),
+        *("functions", "backend_tools", "frames", "narration", "llm"),
     ],
     ["flows"],  # Pipecat Flows' view of a face
     ["__init__"],
@@ -44,7 +44,7 @@ SDKS = {  # each third-party SDK has its one door
     },
     "pipecat": {
         *("settings", "options", "pictures", "texts", "video", "flows"),
-        *("functions", "backend_tools", "frames", "llm"),
+        *("functions", "backend_tools", "frames", "narration", "llm"),
     },
     "httpx": {"api", "elevenlabs"},
     "aiohttp": {"room"},
