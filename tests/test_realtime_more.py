@@ -111,6 +111,28 @@ async def main():
 asyncio.run(main())
 """
 
+CUT_OFF = """
+import asyncio
+from pipecat_runway import RunwayRealtimeLLMService
+from tests.kit.pipeline import running
+
+async def main():
+    llm = RunwayRealtimeLLMService(
+        settings=RunwayRealtimeLLMService.Settings(preset_id="influencer"))
+    there = asyncio.Event()
+    async def told(*_):
+        there.set()
+    llm.add_event_handler("on_avatar_connected", told)
+    call = running(llm)
+    run = await call.__aenter__()
+    await run.started()
+    await asyncio.wait_for(there.wait(), 30)
+    print("SESSION", llm.session_id, flush=True)
+    raise RuntimeError("a mistake of the bot's")
+
+asyncio.run(main())
+"""
+
 REAP = """
 import sys
 from pipecat_runway.cli import main
@@ -118,6 +140,30 @@ from pipecat_runway.cli import main
 sys.argv = ["pipecat-runway", "sessions", "reap"]
 main()
 """
+
+
+async def test_an_event_loop_that_is_taken_down(runway: RunwaySimulator, tmp_path: Path) -> None:
+    """A bot that breaks off without ending its pipeline has its session ended on the way."""
+    env = os.environ | {
+        "RUNWAYML_API_SECRET": runway.api_key,
+        "RUNWAYML_BASE_URL": runway.env["RUNWAYML_BASE_URL"],
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+    }
+    bot = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CUT_OFF, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        assert bot.stdout is not None
+        line = await asyncio.wait_for(bot.stdout.readline(), 40)
+        found = re.search(r"SESSION (\S+)", line.decode())
+        assert found is not None
+        session = runway.find(found[1])
+        assert session is not None
+        await asyncio.wait_for(session.ended.wait(), 20)
+    finally:
+        bot.kill()  # Pipecat's own tasks do not end then, see tests/scenarios/kills.py
+        await bot.wait()
+    assert session.status == "COMPLETED"
 
 
 async def test_what_a_killed_bot_leaves_is_reaped(runway: RunwaySimulator, tmp_path: Path) -> None:
