@@ -160,6 +160,7 @@ async def test_an_event_loop_that_is_taken_down(runway: RunwaySimulator, tmp_pat
         session = runway.find(found[1])
         assert session is not None
         await asyncio.wait_for(session.ended.wait(), 20)
+        await until(lambda: not list(tmp_path.rglob("*.json")))
     finally:
         bot.kill()  # Pipecat's own tasks do not end then, see tests/scenarios/kills.py
         await bot.wait()
