@@ -40,10 +40,12 @@ class Credentials:
     Attributes:
         url: The LiveKit server.
         token: A token for one room.
+        room_name: The room's name.
     """
 
     url: str
     token: str = field(repr=False)
+    room_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -279,8 +281,9 @@ def _credentials(answer: httpx.Response) -> Credentials:
         ValueError: They are none.
     """
     match answer.json():
-        case {"url": str(url), "token": str(token)} if token and wire.ROOM_URL.match(url):
-            return Credentials(url, token)
+        case {"url": str(url), "token": str(token), **rest} if token and wire.ROOM_URL.match(url):
+            name = rest.get("roomName")
+            return Credentials(url, token, name if isinstance(name, str) else "")
     raise ValueError("no credentials")
 
 

@@ -31,6 +31,7 @@ class Backend:
         timeouts: The functions, by name, and how long the model waits for each, in s.
         call: Calls one; cancelled if it takes too long.
         failed: Told of a connection that is lost for good.
+        seen: Told whether a user is in the room; None while that cannot be seen.
     """
 
     def __init__(
@@ -41,9 +42,11 @@ class Backend:
         *,
         call: Call,
         failed: Callable[[RunwayError], None],
+        seen: Callable[[bool | None], None] = lambda _: None,
     ) -> None:
         self._api, self._session_id = api, session_id
         self._timeouts, self._call, self._failed = dict(timeouts), call, failed
+        self._seen = seen
         self._room: BackendRoom | None = None
         self._returning: asyncio.Task[None] | None = None
         self._closing = False
@@ -64,6 +67,7 @@ class Backend:
                 methods=self._timeouts,
                 answer=self._answer,
                 lost=self._on_lost,
+                seen=self._seen,
             ),
         )
         if old is not None:
@@ -101,6 +105,7 @@ class Backend:
     # -- staying ------------------------------------------------------------------------------
 
     def _on_lost(self, reason: str) -> None:
+        self._seen(None)
         if not self._closing and (self._returning is None or self._returning.done()):
             logger.debug(f"{self._session_id}: the room of its tools is lost ({reason})")
             self._returning = asyncio.create_task(self._return())

@@ -180,40 +180,43 @@ class BackendTools:
             self._lost.set_exception(error)
 
     async def _call(self, name: str, arguments: dict[str, Any]) -> Any:
-        """Call a function the way a pipeline would.
+        return await call_function(self._handlers[name], name, arguments)
 
-        Raises:
-            ToolError: It has failed, or has no result.
-        """
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-        async def take(
-            result: Any, *, properties: FunctionCallResultProperties | None = None
-        ) -> None:
-            is_final = properties is None or properties.is_final is not False
-            if is_final and not answer.done():
-                answer.set_result(result)
+async def call_function(
+    handler: DirectFunctionWrapper | Any, name: str, arguments: dict[str, Any]
+) -> Any:
+    """Call a function the way a pipeline would, and return its result.
 
-        nothing: Any = None
-        handler = self._handlers[name]
-        params = FunctionCallParams(
-            function_name=name,
-            tool_call_id=uuid.uuid4().hex,
-            arguments=arguments,
-            llm=nothing,
-            pipeline_worker=nothing,
-            context=nothing,
-            result_callback=take,
-        )
-        try:
-            if isinstance(handler, DirectFunctionWrapper):
-                await handler.invoke(arguments, params)
-            else:
-                await handler(params)
-        except Exception as e:  # the model goes on talking, whatever a function does
-            logger.error(f"the function `{name}` has failed ({type(e).__name__})")
-            logger.opt(exception=e).debug("how it failed")
-            raise ToolError(f"the function `{name}` failed and returned no result") from e
-        if not answer.done():
-            raise ToolError(f"the function `{name}` ended without a result")
-        return answer.result()
+    Raises:
+        ToolError: It has failed, or has no result.
+    """
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    async def take(result: Any, *, properties: FunctionCallResultProperties | None = None) -> None:
+        is_final = properties is None or properties.is_final is not False
+        if is_final and not answer.done():
+            answer.set_result(result)
+
+    nothing: Any = None
+    params = FunctionCallParams(
+        function_name=name,
+        tool_call_id=uuid.uuid4().hex,
+        arguments=arguments,
+        llm=nothing,
+        pipeline_worker=nothing,
+        context=nothing,
+        result_callback=take,
+    )
+    try:
+        if isinstance(handler, DirectFunctionWrapper):
+            await handler.invoke(arguments, params)
+        else:
+            await handler(params)
+    except Exception as e:  # the model goes on talking, whatever a function does
+        logger.error(f"the function `{name}` has failed ({type(e).__name__})")
+        logger.opt(exception=e).debug("how it failed")
+        raise ToolError(f"the function `{name}` failed and returned no result") from e
+    if not answer.done():
+        raise ToolError(f"the function `{name}` ended without a result")
+    return answer.result()

@@ -59,7 +59,13 @@ from pipecat_runway.managedroom import CAMERA_SIZE
 from pipecat_runway.measures import Arrival
 from pipecat_runway.media import Decimator, Picture, fit_picture
 from pipecat_runway.narration import LOOK_INTERVAL, Narration
-from pipecat_runway.options import category_of, check_choice, check_duration, check_positive
+from pipecat_runway.options import (
+    category_of,
+    check_choice,
+    check_duration,
+    check_length,
+    check_positive,
+)
 from pipecat_runway.pictures import STAND_IN_EVERY, Pictures, Placeholder
 from pipecat_runway.settings import RunwayRealtimeLLMSettings, which_character
 from pipecat_runway.sizes import Fit, PictureSize
@@ -224,8 +230,8 @@ class RunwayRealtimeLLMService(LLMService):
         check_choice("fit", fit, get_args(Fit))
         check_choice("start_on", start_on, get_args(StartRealtimeOn))
         check_duration(max_duration)
-        _check_length("personality", personality, wire.MAX_PERSONALITY)
-        _check_length("start_script", start_script, wire.MAX_START_SCRIPT)
+        check_length("personality", personality, wire.MAX_PERSONALITY)
+        check_length("start_script", start_script, wire.MAX_START_SCRIPT)
         if elevenlabs is not None and not store.avatar_id:
             raise ConfigError(
                 "an ElevenLabs agent can only lead a custom character, and a preset was given",
@@ -614,9 +620,3 @@ def _carry_over(
             advice="Pass personality, or a function as continue_with.",
         )
     return lambda turns: carried_over(personality, turns)
-
-
-def _check_length(name: str, text: str | None, longest: int) -> None:
-    if text is not None and not (isinstance(text, str) and 1 <= len(text) <= longest):
-        size = f"{len(text)} characters" if isinstance(text, str) else type(text).__name__
-        raise ConfigError(f"{name} must have 1 to {longest} characters, got {size}")

@@ -51,8 +51,8 @@ class Brief:
     integration: dict[str, str] | None = field(default=None, repr=False)
 
 
-class ManagedSession(BilledSession):
-    """One session in a room of Runway's.
+class HostedSession(BilledSession):
+    """One session in a room of Runway's, up to its credentials and back from them.
 
     Args:
         api: Runway's REST API.
@@ -60,12 +60,7 @@ class ManagedSession(BilledSession):
         brief: What it is told.
         guard: Ends it if the event loop is taken down.
         max_duration: Longest duration in s.
-        ready_timeout: How long READY, avatar and first picture are waited for, in s.
-        make_room: Makes the room, of credentials and the session's id.
-        make_backend: Makes what answers its tools, of its id; None if there is nothing to answer.
-
-    Attributes:
-        room: The room; None until its credentials were consumed.
+        ready_timeout: How long READY, and whoever is to come then, are waited for, in s.
     """
 
     def __init__(
@@ -77,8 +72,6 @@ class ManagedSession(BilledSession):
         guard: Guard,
         max_duration: int,
         ready_timeout: float,
-        make_room: Callable[[Credentials, str], ManagedRoom],
-        make_backend: Callable[[str], Backend] | None,
     ) -> None:
         super().__init__(
             api=api,
@@ -87,26 +80,11 @@ class ManagedSession(BilledSession):
             max_duration=max_duration,
             ready_timeout=ready_timeout,
         )
-        self.room: ManagedRoom | None = None
         self._brief = brief
-        self._make_room, self._make_backend = make_room, make_backend
-        self._backend: Backend | None = None
         self._name = wire.ROOM_PREFIX + uuid.uuid4().hex
 
-    # -- starting -----------------------------------------------------------------------------
-
-    async def start(self) -> None:
-        """Create the session, join its room, and wait for the avatar's first picture.
-
-        Raises:
-            APIError: Runway refused, or could not be reached; or there was no free slot in time.
-            NeverJoinedError: It was not READY, or the avatar not there, within `ready_timeout`.
-            NoPictureError: The avatar came without a picture.
-            SessionFailedError: Runway reports FAILED.
-            CredentialsGoneError: They had expired, or somebody else was first.
-            RoomError: The room cannot be joined, or was lost again.
-        """
-        until = time.monotonic() + self._ready_timeout
+    async def _create_briefed(self) -> str:
+        """Create the session with what its avatar is told; return its id."""
         brief = self._brief
         await self._create(
             personality=brief.personality,
@@ -115,21 +93,7 @@ class ManagedSession(BilledSession):
             integration=brief.integration,
         )
         assert self.session_id is not None
-        try:
-            async with asyncio.timeout(max(0.0, until - time.monotonic())):
-                key = await self._poll()
-                if self._make_backend is not None:  # before the avatar speaks, and may call
-                    self._backend = self._make_backend(self.session_id)
-                    await self._backend.open()
-                self.room = self._make_room(await self._consume(key), self.session_id)
-                await self.room.connect()
-                await self._watch()
-        except TimeoutError:
-            self.lost()
-            raise self._missing() from None
-        except RunwayError:
-            self.lost()
-            raise
+        return self.session_id
 
     async def _poll(self) -> str:
         """Return the key to a READY session."""
@@ -164,6 +128,104 @@ class ManagedSession(BilledSession):
                 status_code=e.status_code,
             ) from e
 
+    def _not_ready(self) -> RunwayError:
+        """Return the error for a session that was not READY in time."""
+        if self._waits_since is not None:
+            return ConcurrencyError(
+                f"the session was still waiting for a free slot after {self._ready_timeout:g} s",
+                session_id=self.session_id,
+            )
+        return NeverJoinedError(
+            f"the session was not READY within {self._ready_timeout:g} s",
+            session_id=self.session_id,
+            advice=SLOW_ADVICE,
+        )
+
+    def _record(self) -> Record:
+        return Record(
+            owner=registry.here(),
+            room=self._name,
+            livekit_url="",  # Runway's own: there is nothing of ours to be deleted
+            identity=IDENTITY,
+            session_id=None,
+            base_url=self._api.base_url,
+            key=self._api.key_digest,
+            asked_at=time.time(),
+        )
+
+
+class ManagedSession(HostedSession):
+    """One session in a room of Runway's.
+
+    Args:
+        api: Runway's REST API.
+        avatar: The create request's `avatar`, see :meth:`RunwayAPI.create_session`.
+        brief: What it is told.
+        guard: Ends it if the event loop is taken down.
+        max_duration: Longest duration in s.
+        ready_timeout: How long READY, avatar and first picture are waited for, in s.
+        make_room: Makes the room, of credentials and the session's id.
+        make_backend: Makes what answers its tools, of its id; None if there is nothing to answer.
+
+    Attributes:
+        room: The room; None until its credentials were consumed.
+    """
+
+    def __init__(
+        self,
+        *,
+        api: RunwayAPI,
+        avatar: dict[str, str],
+        brief: Brief,
+        guard: Guard,
+        max_duration: int,
+        ready_timeout: float,
+        make_room: Callable[[Credentials, str], ManagedRoom],
+        make_backend: Callable[[str], Backend] | None,
+    ) -> None:
+        super().__init__(
+            api=api,
+            avatar=avatar,
+            brief=brief,
+            guard=guard,
+            max_duration=max_duration,
+            ready_timeout=ready_timeout,
+        )
+        self.room: ManagedRoom | None = None
+        self._make_room, self._make_backend = make_room, make_backend
+        self._backend: Backend | None = None
+
+    # -- starting -----------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Create the session, join its room, and wait for the avatar's first picture.
+
+        Raises:
+            APIError: Runway refused, or could not be reached; or there was no free slot in time.
+            NeverJoinedError: It was not READY, or the avatar not there, within `ready_timeout`.
+            NoPictureError: The avatar came without a picture.
+            SessionFailedError: Runway reports FAILED.
+            CredentialsGoneError: They had expired, or somebody else was first.
+            RoomError: The room cannot be joined, or was lost again.
+        """
+        until = time.monotonic() + self._ready_timeout
+        session_id = await self._create_briefed()
+        try:
+            async with asyncio.timeout(max(0.0, until - time.monotonic())):
+                key = await self._poll()
+                if self._make_backend is not None:  # before the avatar speaks, and may call
+                    self._backend = self._make_backend(session_id)
+                    await self._backend.open()
+                self.room = self._make_room(await self._consume(key), session_id)
+                await self.room.connect()
+                await self._watch()
+        except TimeoutError:
+            self.lost()
+            raise self._missing() from None
+        except RunwayError:
+            self.lost()
+            raise
+
     async def _watch(self) -> None:
         """Wait for the first picture, with an eye on what Runway says meanwhile."""
         while not self._pictured.is_set():
@@ -175,15 +237,8 @@ class ManagedSession(BilledSession):
 
     def _missing(self) -> RunwayError:
         wait = f"within {self._ready_timeout:g} s"
-        if self._waits_since is not None:
-            return ConcurrencyError(
-                f"the session was still waiting for a free slot after {self._ready_timeout:g} s",
-                session_id=self.session_id,
-            )
         if self.room is None:
-            return NeverJoinedError(
-                f"the session was not READY {wait}", session_id=self.session_id, advice=SLOW_ADVICE
-            )
+            return self._not_ready()
         if self._joined.is_set():
             return NoPictureError(
                 f"the avatar sent no picture {wait}",
@@ -210,15 +265,3 @@ class ManagedSession(BilledSession):
         if self.room is None:
             raise RoomError("the avatar is not in the room")
         await self.room.end_call()
-
-    def _record(self) -> Record:
-        return Record(
-            owner=registry.here(),
-            room=self._name,
-            livekit_url="",  # Runway's own: there is nothing of ours to be deleted
-            identity=IDENTITY,
-            session_id=None,
-            base_url=self._api.base_url,
-            key=self._api.key_digest,
-            asked_at=time.time(),
-        )

@@ -273,6 +273,8 @@ class BackendRoom:
         methods: The calls that are answered, and how long the avatar waits for each, in s.
         answer: Answers one.
         lost: Told when the connection has ended, and not by us.
+        seen: Told whether a user is in the room, as soon as we are and whenever somebody comes or
+            goes.
     """
 
     def __init__(
@@ -283,13 +285,17 @@ class BackendRoom:
         methods: Mapping[str, float],
         answer: Answer,
         lost: Callable[[str], None],
+        seen: Callable[[bool], None],
     ) -> None:
         self._credentials, self._session_id = credentials, session_id
-        self._methods, self._answer, self._lost = methods, answer, lost
+        self._methods, self._answer = methods, answer
+        self._lost, self._seen = lost, seen
         self._room = rtc.Room()
         self._membership = Membership(self._room)
         self._closing = False
         self._room.on("disconnected", self._on_disconnected)
+        self._room.on("participant_connected", self._look)
+        self._room.on("participant_disconnected", self._look)
 
     async def connect(self) -> None:
         """Join the room, and answer from now on.
@@ -302,6 +308,7 @@ class BackendRoom:
         _be_patient(local, self._methods)
         for method in self._methods:
             local.register_rpc_method(method, self._on_call)
+        self._look()
 
     async def close(self) -> None:
         """Leave the room. Safe in any state, and more than once."""
@@ -318,6 +325,11 @@ class BackendRoom:
             return await self._answer(call.method, call.payload, call.response_timeout)
         except ToolError as e:
             raise rtc.RpcError(rtc.RpcError.ErrorCode.APPLICATION_ERROR, str(e)) from e
+
+    def _look(self, _: object = None) -> None:
+        if not self._closing:
+            others = self._room.remote_participants  # hidden ones are not among them
+            self._seen(any(not name.startswith(wire.WORKER_PREFIX) for name in others))
 
     def _on_disconnected(self, reason: rtc.DisconnectReason.ValueType) -> None:
         if not self._closing:

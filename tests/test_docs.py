@@ -246,7 +246,7 @@ def test_a_text_that_nobody_writes_is_noticed(written: list[str]) -> None:
     [
         *("video", "flows", "addresses", "client", "api", "refusals", "session", "billed"),
         *("room", "avatar", "face", "options", "managed", "managedroom", "conversation"),
-        *("elevenlabs", "portrait", "characters"),
+        *("elevenlabs", "portrait", "characters", "server", "visitors", "visits"),
     ],
 )
 def test_every_error_is_quoted(module: str) -> None:

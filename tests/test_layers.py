@@ -14,7 +14,7 @@ STOREYS = [
     [  # pure
         *("wire", "errors", "retries", "refusals", "lifecycle", "renewal", "addresses"),
         *("sizes", "measures", "lipsync", "playback", "handover", "ownership"),
-        *("tools", "transcripts", "responses", "profiles", "catalogue"),
+        *("tools", "transcripts", "responses", "profiles", "catalogue", "visitors"),
     ],
     ["matching", "pauses", "words", "hearing", "speaking", "resampling"],  # pure but for numpy
     [  # adapters
@@ -23,13 +23,14 @@ STOREYS = [
     ],
     [  # owners
         *("ending", "billed", "session", "sessions", "audience", "face", "faces", "avatar"),
-        *("backend", "managed", "conversation"),
+        *("backend", "managed", "conversation", "visits"),
     ],
     [  # Pipecat faces
         *("settings", "options", "pictures", "texts", "telemetry", "video"),
         *("functions", "backend_tools", "frames", "narration", "llm"),
     ],
     ["flows"],  # Pipecat Flows' view of a face
+    ["server"],  # a web app's
     ["__init__"],
 ]
 ORDER = [name for storey in STOREYS for name in storey]
@@ -50,6 +51,8 @@ SDKS = {  # each third-party SDK has its one door
     "opentelemetry": {"telemetry"},
     "httpx": {"client", "api", "characters", "elevenlabs"},
     "aiohttp": {"room"},
+    "fastapi": {"server"},
+    "starlette": {"server"},
     "PIL": {"media", "portrait"},
 }
 PURE_FORBIDDEN = {"asyncio", "time", "os", "threading", "numpy", "socket"}

@@ -132,7 +132,7 @@ class Visitor:
     def glances(self) -> list[Glance]:
         """What was seen and heard since the last call."""
         return [
-            Glance(seen["level"], _openness(base64.b64decode(seen["mouth"])))
+            Glance(seen["level"], openness(base64.b64decode(seen["mouth"])))
             for seen in self.page.evaluate("seen.splice(0)")
         ]
 
@@ -142,7 +142,7 @@ class Visitor:
         return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
-def _openness(mouth: bytes) -> float:
+def openness(mouth: bytes) -> float:
     """How far open a mouth is, given the pixels of its box."""
     width, height = SIZE
     left, top, right, bottom = mouth_box(width, height)

@@ -1,0 +1,32 @@
+"""A web app behind a real server on loopback, and what its pages ask it."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+
+@asynccontextmanager
+async def serving(make: Callable[[str], FastAPI]) -> AsyncIterator[str]:
+    """Serve an app, which is made knowing its address; its lifespan is run. Yields the address."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        config = uvicorn.Config(
+            make(url), log_config=None, lifespan="on", timeout_graceful_shutdown=2
+        )
+        server = uvicorn.Server(config)
+        # Not serve(), which would take Ctrl-C away from the tests.
+        serving = asyncio.create_task(server._serve([listening]))
+        try:
+            async with asyncio.timeout(10.0):
+                while not server.started:
+                    assert not serving.done(), "the app did not start"
+                    await asyncio.sleep(0.01)
+            yield url
+        finally:
+            server.should_exit = True
+            await serving
