@@ -46,6 +46,7 @@ STARTS = 2  # sessions that are asked for until one works, after which it is giv
 WORTHWHILE = 5.0  # s a session has to last, or something is wrong that another one will not mend
 DRAIN_BOUND = 5.0  # s the avatar is given to finish what it is saying
 SILENT_BOUND = 20.0  # s in which an ElevenLabs agent is not heard at all
+DEAF_BOUND = 1.0  # s without any sound from the track: it is muted, and nobody speaks
 LOOK_INTERVAL = 0.1  # s between looks at what has become final
 ENDING_ADVICE = (
     "Runway ends a session at its max_duration, seen after about five minutes; give continue_with "
@@ -143,6 +144,7 @@ class Conversation:
         self._gone: asyncio.Future[RunwayError] | None = None  # why its avatar is there no more
         self._present = False
         self._heard = False
+        self._sound_at = 0.0
         self._running: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -233,7 +235,7 @@ class Conversation:
                 f"the conversation is over {self._options.max_call_duration:g} s old",
                 advice="Raise max_call_duration if calls may last longer.",
             )
-        for text in self._transcript.close():
+        for text in self._transcript.renew():
             self._audience.text(text)
         personality = self._options.carry_over(self._transcript.turns)
         if personality is None:
@@ -326,6 +328,8 @@ class Conversation:
             now = time.monotonic()
             for text in self._transcript.look(now):
                 self._audience.text(text)
+            if now - self._sound_at > DEAF_BOUND:
+                self._hush()
             if not warned and self._present and not self._heard:
                 since = since or now
                 if now - since > SILENT_BOUND:
@@ -392,6 +396,7 @@ class Conversation:
         )
 
     def sound(self, identity: str, pcm: bytes) -> None:  # noqa: D102
+        self._sound_at = time.monotonic()
         for what in self._speaking.feed(pcm):
             self._voice(what)
 
@@ -423,7 +428,7 @@ class Conversation:
         self._audience.voice(what)
 
     def _hush(self) -> None:
-        for what in self._speaking.cut():
+        for what in self._speaking.stop():
             self._voice(what)
 
     def _lose(self, error: RunwayError) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -20,23 +19,14 @@ from pipecat.frames.frames import (
     InputAudioRawFrame,
     InputImageRawFrame,
     InputTextRawFrame,
-    InterimTranscriptionFrame,
     InterruptionFrame,
     LLMContextFrame,
-    LLMFullResponseEndFrame,
-    LLMFullResponseStartFrame,
     LLMServiceMetadataFrame,
     LLMSetToolsFrame,
-    LLMTextFrame,
     ProposedUserStartedSpeakingFrame,
     ProposedUserStoppedSpeakingFrame,
     StartFrame,
     STTMetadataFrame,
-    TranscriptionFrame,
-    TTSAudioRawFrame,
-    TTSStartedFrame,
-    TTSStoppedFrame,
-    TTSTextFrame,
     UserAudioRawFrame,
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
@@ -47,8 +37,6 @@ from pipecat.services.llm_service import LLMService, LLMWithBackendRole
 from pipecat.services.settings import LLMSettings
 from pipecat.turns.user_turn_strategies import ExternalUserTurnStrategies
 from pipecat.utils.errors import ErrorCategory
-from pipecat.utils.text.base_text_aggregator import TextType
-from pipecat.utils.time import time_now_iso8601
 from runwayml import AsyncRunwayML
 
 from pipecat_runway import wire
@@ -70,6 +58,7 @@ from pipecat_runway.managed import Brief
 from pipecat_runway.managedroom import CAMERA_SIZE
 from pipecat_runway.measures import Arrival
 from pipecat_runway.media import Decimator, Picture, fit_picture
+from pipecat_runway.narration import LOOK_INTERVAL, Narration
 from pipecat_runway.options import (
     category_of,
     check_choice,
@@ -78,7 +67,6 @@ from pipecat_runway.options import (
     check_positive,
 )
 from pipecat_runway.pictures import STAND_IN_EVERY, Pictures, Placeholder
-from pipecat_runway.responses import Mark, Responses
 from pipecat_runway.settings import RunwayRealtimeLLMSettings, which_character
 from pipecat_runway.sizes import Fit, PictureSize
 from pipecat_runway.speaking import Began, Ended, Sound
@@ -98,7 +86,6 @@ READY_TIMEOUT = 30.0  # s; a session is READY after 5 to 15 s as a rule
 MAX_CALL_DURATION = 3600.0  # s
 SAMPLE_RATE = 24_000  # Hz, Pipecat's default, until the pipeline says otherwise
 MICROPHONE_RATE = 16_000  # Hz, likewise
-LOOK_INTERVAL = 0.1  # s
 FIXED_TOOLS = "tools are fixed when a Runway session is created, and cannot be changed in it"
 FIXED_TOOLS_ADVICE = (
     "Give them to the service: RunwayRealtimeLLMService(tools=[...]). A FlowManager, which changes "
@@ -264,20 +251,14 @@ class RunwayRealtimeLLMService(LLMService):
         )
 
         self._conversation: Conversation | None = None
-        self._sample_rate, self._microphone_rate = SAMPLE_RATE, MICROPHONE_RATE
+        self._microphone_rate = MICROPHONE_RATE
         self._started = asyncio.Event()
         self._context: LLMContext | None = None
-        self._context_id: str | None = None  # of what the avatar is saying
-        self._cut_id = ""  # of what was interrupted last
-        self._user_id = ""
         self._has_vad = False
-        self._responses = Responses()
+        self._narration = Narration(self, SAMPLE_RATE)
         self._calls: dict[str, asyncio.Future[Any]] = {}  # by tool call id
         self._told: set[str] = set()  # what is said once
-        self._out: asyncio.Queue[tuple[Frame, FrameDirection] | Callable[[], Awaitable[None]]] = (
-            asyncio.Queue()
-        )
-        self._telemetry = Telemetry(self, self._send)
+        self._telemetry = Telemetry(self, self._narration.send)
         self._tasks: list[asyncio.Task[None]] = []
         self._register_event_handler("on_avatar_connected")
         self._register_event_handler("on_avatar_disconnected")
@@ -327,11 +308,11 @@ class RunwayRealtimeLLMService(LLMService):
     ) -> None:
         """Begin to provision the session, without waiting for it."""
         await super().setup(setup)
-        self._sample_rate = setup.audio_out_sample_rate or SAMPLE_RATE
+        self._narration.sample_rate = setup.audio_out_sample_rate or SAMPLE_RATE
         self._microphone_rate = setup.audio_in_sample_rate or MICROPHONE_RATE
         self._tasks = [
             self.create_task(self._push_out(), name=f"{self}::out"),
-            self.create_task(self._look(), name=f"{self}::look"),
+            self.create_task(self._narration.look(), name=f"{self}::look"),
             self.create_task(self._stand_in(), name=f"{self}::stand_in"),
         ]
         if self._start_on == "setup":
@@ -356,7 +337,7 @@ class RunwayRealtimeLLMService(LLMService):
             agent=self._elevenlabs,
             functions=waits_of(brief.tools or []),
             carry_over=self._carry_over,
-            sample_rate=self._sample_rate,
+            sample_rate=self._narration.sample_rate,
             microphone_rate=self._microphone_rate,
             has_camera=self._camera is not None,
             picture_size=self._picture_size,
@@ -381,9 +362,9 @@ class RunwayRealtimeLLMService(LLMService):
         await super().stop(frame)
         if self._conversation is not None:
             await self._conversation.drain()
-            await self._out.join()
+            await self._narration.told()
             await self._conversation.end()
-            await self._out.join()
+            await self._narration.told()
 
     async def cancel(self, frame: CancelFrame) -> None:
         """End the session at once."""
@@ -464,7 +445,7 @@ class RunwayRealtimeLLMService(LLMService):
 
     def _hear(self, frame: InputAudioRawFrame) -> None:
         if isinstance(frame, UserAudioRawFrame):
-            self._user_id = frame.user_id
+            self._narration.user_id = frame.user_id
         if self._conversation is not None:
             self._conversation.speak(frame.audio, frame.sample_rate, frame.num_channels)
 
@@ -479,10 +460,10 @@ class RunwayRealtimeLLMService(LLMService):
 
     async def _interrupt(self) -> None:
         """Let nothing more be heard of what was being said."""
-        self._cut_id = self._context_id or self._cut_id
+        self._narration.interrupt()
         if self._conversation is not None:
             self._conversation.interrupt()
-        self._mark(self._responses.end())
+        self._narration.end()
         await self.stop_all_metrics()  # type: ignore[no-untyped-call]
 
     async def _propose(self, speaks: bool) -> None:
@@ -567,58 +548,37 @@ class RunwayRealtimeLLMService(LLMService):
     # -- what the conversation tells (conversation.Audience) --------------------------------------
 
     def voice(self, what: Began | Sound | Ended) -> None:  # noqa: D102 - see Audience
-        match what:
-            case Began():
-                self._context_id = uuid.uuid4().hex
-                self._tell(self.stop_ttfb_metrics)
-                self._mark(self._responses.voice_begins())
-                self._send(TTSStartedFrame(context_id=self._context_id))
-            case Sound(pcm) if self._context_id is not None:
-                self._send(TTSAudioRawFrame(pcm, self._sample_rate, 1, context_id=self._context_id))
-            case Ended():
-                self._send(TTSStoppedFrame(context_id=self._context_id))
-                self._context_id = None
-                self._mark(self._responses.voice_ends(time.monotonic()))
+        if isinstance(what, Began):
+            self._narration.tell(self.stop_ttfb_metrics)
+        self._narration.voice(what)
 
     async def picture(self, frame: rtc.VideoFrame) -> None:  # noqa: D102
         if self._started.is_set() and (shown := await self._pictures.show(frame, self)) is not None:
             await self.push_frame(shown)
 
     def text(self, what: UserText | BotText) -> None:  # noqa: D102
-        if isinstance(what, UserText):
-            kind = TranscriptionFrame if what.final else InterimTranscriptionFrame
-            heard = kind(what.text, self._user_id, time_now_iso8601())
-            self._send(heard, FrameDirection.UPSTREAM)
-            return
-        self._mark(self._responses.text(time.monotonic(), new_turn=what.new_turn))
-        # RTVI goes by the one, context aggregators by the other.
-        text = LLMTextFrame(what.text)
-        text.append_to_context = False
-        spoken = TTSTextFrame(
-            what.text,
-            TextType.SENTENCE if what.is_whole else TextType.WORD,
-            context_id=self._context_id,
-        )
-        for frame in (text, spoken):
-            frame.includes_inter_frame_spaces = not what.is_whole
-            self._send(frame)
+        self._narration.text(what)
 
     def client_event(self, event: ClientEvent) -> None:  # noqa: D102
-        self._send(RunwayClientEventFrame(event.tool, event.args))
-        self._tell(lambda: self._call_event_handler("on_client_event", event.tool, event.args))
+        self._narration.send(RunwayClientEventFrame(event.tool, event.args))
+        self._narration.tell(
+            lambda: self._call_event_handler("on_client_event", event.tool, event.args)
+        )
 
     def user_speaks(self, speaks: bool) -> None:  # noqa: D102
         if not self._has_vad:  # which is quicker, if there is one
-            self._tell(lambda: self._propose(speaks))
+            self._narration.tell(lambda: self._propose(speaks))
 
     def queued(self, session_id: str | None) -> None:  # noqa: D102
-        self._tell(lambda: self._call_event_handler("on_session_queued", session_id))
+        self._narration.tell(lambda: self._call_event_handler("on_session_queued", session_id))
 
     def connected(self, session_id: str | None) -> None:  # noqa: D102
-        self._tell(lambda: self._call_event_handler("on_avatar_connected", session_id))
+        self._narration.tell(lambda: self._call_event_handler("on_avatar_connected", session_id))
 
     def disconnected(self, session_id: str | None, reason: str) -> None:  # noqa: D102
-        self._tell(lambda: self._call_event_handler("on_avatar_disconnected", session_id, reason))
+        self._narration.tell(
+            lambda: self._call_event_handler("on_avatar_disconnected", session_id, reason)
+        )
 
     def used(self, usage: Usage) -> None:  # noqa: D102
         self._telemetry.used(usage)
@@ -627,46 +587,14 @@ class RunwayRealtimeLLMService(LLMService):
         self._telemetry.arrived(arrival)
 
     def failed(self, error: RunwayError) -> None:  # noqa: D102
-        self._tell(
+        self._narration.tell(
             lambda: self.push_error(str(error), exception=error, category=category_of(error))
         )
 
-    # -- out, in order ----------------------------------------------------------------------------
-
-    def _mark(self, marks: list[Mark]) -> None:
-        for mark in marks:
-            begins = mark is Mark.BEGINS
-            self._send(LLMFullResponseStartFrame() if begins else LLMFullResponseEndFrame())
-
-    def _send(self, frame: Frame, direction: FrameDirection = FrameDirection.DOWNSTREAM) -> None:
-        self._out.put_nowait((frame, direction))
-
-    def _tell(self, call: Callable[[], Awaitable[None]]) -> None:
-        self._out.put_nowait(call)
-
     async def _push_out(self) -> None:
-        """Push frames on, one after another, once the pipeline has started."""
+        """Push on what is told, once the pipeline has started."""
         await self._started.wait()
-        while True:
-            item = await self._out.get()
-            try:
-                if not isinstance(item, tuple):
-                    await item()
-                elif not self._is_old(item[0]):
-                    await self.push_frame(*item)
-            except Exception as e:  # a frame that cannot be pushed must not hold the others
-                await self.push_error(f"a frame could not be pushed: {type(e).__name__}", e)
-            finally:
-                self._out.task_done()
-
-    def _is_old(self, frame: Frame) -> bool:
-        """Whether it is sound from before an interruption."""
-        return isinstance(frame, TTSAudioRawFrame) and frame.context_id == self._cut_id
-
-    async def _look(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_INTERVAL)
-            self._mark(self._responses.look(time.monotonic()))
+        await self._narration.push()
 
     async def _stand_in(self) -> None:
         """Show something while there is no avatar."""

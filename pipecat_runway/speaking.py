@@ -94,6 +94,12 @@ class Speaking:
         self._state, self._old, self._quiet = _State.CUT, 0.0, 0.0
         return [Ended()]
 
+    def stop(self) -> list[Ended]:
+        """End what is being said: nothing more of it comes."""
+        was_on = self.is_on
+        self._silence()
+        return [Ended()] if was_on else []
+
     def _maybe_begin(
         self, pcm: bytes, seconds: float, *, is_loud: bool
     ) -> list[Began | Sound | Ended]:

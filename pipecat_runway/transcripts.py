@@ -15,6 +15,7 @@ from pipecat_runway import wire
 
 QUIET = 3.0  # s without anything more, after which a user's turn is final…
 ANSWERED_QUIET = 0.3  # …or so many, once the avatar answers
+LATE = 1.0  # s after an answer has begun in which its question may still come
 KEPT = 2 * wire.MAX_PERSONALITY  # characters of a conversation that are kept for the next session
 
 _TRANSCRIPTIONS: Final = frozenset(
@@ -180,9 +181,15 @@ class Transcript:
 
     def __init__(self) -> None:
         self.turns: list[Turn] = []
+        self._user = ""
+        self._begin()
+
+    def _begin(self) -> None:
+        """Count from the beginning: a session's numbers and forms are its own."""
         self._forms: dict[Role, type] = {}
-        self._user, self._user_turn, self._user_at = "", -1, -math.inf
-        self._answered_at = math.inf
+        self._user_turn, self._user_at = -1, -math.inf
+        self._answered_at = math.inf  # when the answer to it began
+        self._bot_at = -math.inf  # when the avatar last began, or said something more
         self._bot_turn: int | str = -1
         self._cut_turn: int | str | None = None
         self._final: set[tuple[Role, str]] = set()  # segments
@@ -208,12 +215,14 @@ class Transcript:
         return self._bot_piece(said, said.turn, now)
 
     def answered(self, now: float) -> None:
-        """Note that the avatar begins to answer."""
-        self._answered_at = min(self._answered_at, now)
+        """Note that the avatar begins to answer, or goes on."""
+        self._bot_at = now
+        if self._user:
+            self._answered_at = min(self._answered_at, now)
 
     def interrupted(self) -> None:
         """Note that nothing more of the avatar's turn is heard."""
-        self._cut_turn = self._bot_turn
+        self._cut_turn, self._bot_at = self._bot_turn, -math.inf
 
     def look(self, now: float) -> list[UserText | BotText]:
         """Return what has become final by now."""
@@ -233,8 +242,16 @@ class Transcript:
             self._keep(Role.USER, text)
         return [UserText(text, final=True)]
 
+    def renew(self) -> list[UserText | BotText]:
+        """Go on in another session; return what becomes final by that."""
+        closed = self.close()
+        self._begin()
+        return closed
+
     def _user_piece(self, said: Delta, now: float) -> list[UserText | BotText]:
         closed = self.close() if said.turn != self._user_turn else []
+        if not self._user and now - self._bot_at < LATE:
+            self._answered_at = now  # it is the question to what is being answered
         self._user += said.text
         self._user_turn, self._user_at = said.turn, now
         return [*closed, UserText(self._user, final=False)] if self._user else closed

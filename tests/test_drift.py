@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 import runwayml
+from livekit import rtc
+from pipecat.adapters.llm.schemas.direct_function import tool_options
+from pipecat.frames.frames import FunctionCallResultFrame
+from pipecat.services.llm_service import LLMService
 from runwayml.types import avatar_create_params
 from runwayml.types import realtime_session_create_params as create
 from runwayml.types import realtime_session_retrieve_response as retrieve
@@ -213,3 +217,52 @@ def test_a_transports_picture_size_can_be_read() -> None:
     fields = {"video_out_enabled", "video_out_width", "video_out_height", "video_out_framerate"}
     assert fields <= set(TransportParams.model_fields)
     assert "self._params = params" in inspect.getsource(BaseOutputTransport.__init__)
+
+
+# -- what Runway's own agent leans on -------------------------------------------------------------
+
+
+def test_livekit_gives_a_call_up_where_we_think() -> None:
+    """A callee is told a time-out, which `managedroom` makes longer."""
+    handler = inspect.signature(rtc.LocalParticipant._handle_rpc_method_invocation)
+    assert list(handler.parameters) == [
+        *("self", "invocation_id", "method", "request_id"),
+        *("caller_identity", "payload", "response_timeout"),
+    ]
+    assert "response_timeout" in inspect.getsource(rtc.LocalParticipant)
+
+
+def test_pipecats_functions_are_where_we_think() -> None:
+    """The hooks of LLMService that `llm` uses, and what @tool_options leaves on a function."""
+    for name in (
+        *("_service_tools", "_sync_registered_tool_handlers", "_functions"),
+        *("_cancel_function_calls_by_tool_call_id", "_function_call_timeout_secs"),
+    ):
+        assert name in inspect.getsource(LLMService), name
+    assert tool_options(timeout_secs=3)(print_nothing)._pipecat_timeout_secs == 3  # type: ignore[attr-defined]
+    fields = {f.name for f in dataclasses.fields(FunctionCallResultFrame)}
+    assert {"tool_call_id", "result", "error", "properties"} <= fields
+
+
+async def print_nothing(params: Any) -> None:
+    """Do nothing."""
+
+
+def test_limits_of_tools_are_the_documents() -> None:
+    """What `tools` checks is what the simulator's copy of the OpenAPI document says."""
+    tools = schema.CREATE_SESSION["properties"]["tools"]
+    assert tools["maxItems"] == wire.MAX_TOOLS
+    body = schema.CREATE_SESSION["properties"]
+    assert body["personality"]["maxLength"] == wire.MAX_PERSONALITY
+    assert body["startScript"]["maxLength"] == wire.MAX_START_SCRIPT
+    kinds = {t["properties"]["type"]["const"]: t["properties"] for t in tools["items"]["oneOf"]}
+    assert set(kinds) == {wire.TOOL_BACKEND_RPC, wire.TOOL_CLIENT_EVENT}
+    waits = kinds[wire.TOOL_BACKEND_RPC]["timeoutSeconds"]
+    assert (waits["minimum"], waits["maximum"], waits["default"]) == (
+        wire.MIN_TOOL_TIMEOUT,
+        wire.MAX_TOOL_TIMEOUT,
+        wire.TOOL_TIMEOUT,
+    )
+    name, description = (kinds[wire.TOOL_BACKEND_RPC][field] for field in ("name", "description"))
+    assert name["maxLength"] == wire.MAX_TOOL_NAME
+    assert description["maxLength"] == wire.MAX_TOOL_DESCRIPTION

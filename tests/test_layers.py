@@ -27,7 +27,7 @@ STOREYS = [
     ],
     [  # Pipecat faces
         *("settings", "options", "pictures", "texts", "telemetry", "video"),
-        *("functions", "backend_tools", "frames", "llm"),
+        *("functions", "backend_tools", "frames", "narration", "llm"),
     ],
     ["flows"],  # Pipecat Flows' view of a face
     ["server"],  # a web app's
@@ -46,7 +46,7 @@ SDKS = {  # each third-party SDK has its one door
     },
     "pipecat": {
         *("settings", "options", "pictures", "texts", "telemetry", "video", "flows"),
-        *("functions", "backend_tools", "frames", "llm"),
+        *("functions", "backend_tools", "frames", "narration", "llm"),
     },
     "opentelemetry": {"telemetry"},
     "httpx": {"client", "api", "characters", "elevenlabs"},

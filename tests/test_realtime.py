@@ -142,7 +142,13 @@ async def test_tools(runway: RunwaySimulator) -> None:
     assert sorted(results) == ["failing", "huge", "plain"]  # Pipecat's own frames
 
 
-@pytest.mark.parametrize("vad", [True, False], ids=["own VAD", "LiveKit's ears"])
+@pytest.mark.parametrize(
+    "vad",
+    [
+        pytest.param(True, id="own VAD"),
+        pytest.param(False, id="LiveKit's ears", marks=pytest.mark.long),
+    ],
+)
 async def test_barge_in(runway: RunwaySimulator, vad: bool) -> None:
     """The user speaks into an answer: nothing old is heard after that, and the next is whole."""
     long, short = answer("A long story. " * 10, 100, 60), answer("Yes.", 200, heard="Stop!")
@@ -169,6 +175,18 @@ async def test_barge_in(runway: RunwaySimulator, vad: bool) -> None:
     assert 0 < len(story[1]) < len(long.text)
     assert rest == ("assistant", "Yes.")
     assert talk.messages[2] == ("user", "Stop!")
+
+
+@pytest.mark.long
+async def test_what_is_swallowed_is_noticed(runway: RunwaySimulator, faults: TurnKnobs) -> None:
+    """The count can fail: an avatar that leaves out a piece is found out."""
+    faults(drop_piece=3)
+    runway.partner = Script([answer("One two three.", 100, 9)])
+    async with talking(runway, start_script=None) as talk:
+        talk.say_marks(1, 5)
+        await talk.answered(1)
+        await talk.run.end()
+    assert heard_by_user(talk, 100, 9).lost
 
 
 @pytest.mark.long

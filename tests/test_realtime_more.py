@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from pipecat.flows import FlowManager, NodeConfig
 from pipecat.frames.frames import ErrorFrame, InputImageRawFrame, InputTextRawFrame
 from pipecat.processors.aggregators.llm_context import LLMContext
@@ -41,6 +42,23 @@ async def test_an_elevenlabs_agent_leads(runway: RunwaySimulator) -> None:
     assert not talk.run.errors
 
 
+@pytest.mark.long
+async def test_an_elevenlabs_agent_that_is_not_heard(runway: RunwaySimulator) -> None:
+    """One error says which setting of the agent is the usual cause; the session goes on."""
+    agent = ElevenLabsAgent(
+        agent_id="agent_7",
+        api_key=runway.elevenlabs.api_key,
+        base_url=runway.elevenlabs.base_url,
+    )
+    settings = RunwayRealtimeLLMService.Settings(avatar_id=a_character(runway))
+    async with talking(runway, settings=settings, elevenlabs=agent, start_script=None) as talk:
+        taped = await talk.run.head.wait_for(ErrorFrame, 40, direction=UP)
+        assert talk.session.is_open
+        await talk.run.end()
+    assert isinstance(taped.frame, ErrorFrame)
+    assert "PCM 16000 Hz" in taped.frame.error
+
+
 async def test_a_flow_is_told_that_it_cannot_lead(runway: RunwaySimulator) -> None:
     """Tools are fixed at the create: one error says so, and where to go; the talk goes on."""
     llm = llm_for(runway)
@@ -69,6 +87,7 @@ async def test_a_flow_is_told_that_it_cannot_lead(runway: RunwaySimulator) -> No
     assert told == ["Runway's", "messages", "tools"]
 
 
+@pytest.mark.long
 async def test_the_users_camera_is_shown_if_asked(runway: RunwaySimulator) -> None:
     """At the rate asked for and at Runway's size; left out, nothing of it leaves."""
     picture = InputImageRawFrame(bytes(3 * 1280 * 720), (1280, 720), "RGB")
@@ -111,6 +130,28 @@ async def main():
 asyncio.run(main())
 """
 
+CUT_OFF = """
+import asyncio
+from pipecat_runway import RunwayRealtimeLLMService
+from tests.kit.pipeline import running
+
+async def main():
+    llm = RunwayRealtimeLLMService(
+        settings=RunwayRealtimeLLMService.Settings(preset_id="influencer"))
+    there = asyncio.Event()
+    async def told(*_):
+        there.set()
+    llm.add_event_handler("on_avatar_connected", told)
+    call = running(llm)
+    run = await call.__aenter__()
+    await run.started()
+    await asyncio.wait_for(there.wait(), 30)
+    print("SESSION", llm.session_id, flush=True)
+    raise RuntimeError("a mistake of the bot's")
+
+asyncio.run(main())
+"""
+
 REAP = """
 import sys
 from pipecat_runway.cli import main
@@ -120,6 +161,32 @@ main()
 """
 
 
+async def test_an_event_loop_that_is_taken_down(runway: RunwaySimulator, tmp_path: Path) -> None:
+    """A bot that breaks off without ending its pipeline has its session ended on the way."""
+    env = os.environ | {
+        "RUNWAYML_API_SECRET": runway.api_key,
+        "RUNWAYML_BASE_URL": runway.env["RUNWAYML_BASE_URL"],
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+    }
+    bot = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CUT_OFF, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        assert bot.stdout is not None
+        line = await asyncio.wait_for(bot.stdout.readline(), 40)
+        found = re.search(r"SESSION (\S+)", line.decode())
+        assert found is not None
+        session = runway.find(found[1])
+        assert session is not None
+        await asyncio.wait_for(session.ended.wait(), 20)
+        await until(lambda: not list(tmp_path.rglob("*.json")))
+    finally:
+        bot.kill()  # Pipecat's own tasks do not end then, see tests/scenarios/kills.py
+        await bot.wait()
+    assert session.status == "COMPLETED"
+
+
+@pytest.mark.long
 async def test_what_a_killed_bot_leaves_is_reaped(runway: RunwaySimulator, tmp_path: Path) -> None:
     """The command ends its session by the record on disk, although no room of ours tells of it."""
     state = tmp_path / "state"

@@ -128,7 +128,13 @@ async def first_error(run: Run, timeout: float = 30.0) -> ErrorFrame:
     return taped.frame
 
 
-@pytest.mark.parametrize("name", CASES)
+SLOW = {"no picture"}  # waits for its time-out behind READY
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.long if name in SLOW else ()) for name in CASES],
+)
 async def test_a_bad_start(
     runway: RunwaySimulator, faults: TurnKnobs, name: str, logs: list[str]
 ) -> None:
@@ -275,6 +281,7 @@ async def test_a_conversation_goes_on(runway: RunwaySimulator, faults: TurnKnobs
     assert sum(data.creates for data in used) == 2
 
 
+@pytest.mark.long
 async def test_a_callback_ends_it(runway: RunwaySimulator, faults: TurnKnobs) -> None:
     """A continue_with of one's own sees the turns, and may say that it is enough."""
     faults(effective_limit=8.0)

@@ -64,6 +64,15 @@ def test_nothing_old_after_a_cut() -> None:
     assert kinds(feed(speaking, pieces(0.2, 3000))) == ["Began"]
 
 
+def test_what_is_cut_off_has_ended() -> None:
+    """A track that ends in mid-word ends the utterance, and the next is heard from its first."""
+    speaking = Speaking(RATE)
+    feed(speaking, pieces(0.5, 3000))
+    assert speaking.stop() == [Ended()]
+    assert speaking.stop() == []
+    assert kinds(feed(speaking, pieces(0.2, 3000))) == ["Began"]
+
+
 def test_one_who_speaks_on_is_heard_again() -> None:
     """A cut that the avatar does not obey silences it only so long."""
     speaking = Speaking(RATE)

@@ -133,6 +133,26 @@ def test_a_question_stands_before_its_answer() -> None:
     assert transcript.turns == [Turn(USER, "How are you?"), Turn(BOT, "Fine.")]
 
 
+def test_a_greeting_answers_nothing() -> None:
+    """What the user says later has the time that a turn has, and stands behind it."""
+    transcript = Transcript()
+    transcript.take(Delta(BOT, 0, "Hello."), 0.0)
+    transcript.take(Delta(USER, 0, "How "), 9.0)
+    assert transcript.look(9.0 + 2 * ANSWERED_QUIET) == []
+    transcript.take(Delta(USER, 0, "are you?"), 9.9)
+    assert transcript.look(9.9 + QUIET) == [UserText("How are you?", final=True)]
+    assert transcript.turns == [Turn(BOT, "Hello."), Turn(USER, "How are you?")]
+
+
+def test_a_question_may_come_behind_its_answers_beginning() -> None:
+    """It is final soon, and stands before it."""
+    transcript = Transcript()
+    transcript.take(Delta(BOT, 0, "Fine."), 1.0)
+    transcript.take(Delta(USER, 0, "How are you?"), 1.2)
+    assert transcript.look(1.2 + ANSWERED_QUIET) == [UserText("How are you?", final=True)]
+    assert transcript.turns == [Turn(USER, "How are you?"), Turn(BOT, "Fine.")]
+
+
 def test_the_first_form_is_believed() -> None:
     """The same words in two forms are said once."""
     transcript = Transcript()
@@ -143,6 +163,19 @@ def test_the_first_form_is_believed() -> None:
     assert transcript.take(Segment(USER, "b", "Yo", True), 0.0) == [UserText("Yo", final=True)]
     assert transcript.take(Segment(USER, "b", "Yo", True), 0.1) == []
     assert transcript.take(Delta(USER, 0, "Yo"), 0.2) == []
+
+
+def test_another_session_counts_anew() -> None:
+    """Its first turn is not the last one's, nor cut with it."""
+    transcript = Transcript()
+    transcript.take(Delta(BOT, 0, "Hello."), 0.0)
+    transcript.take(Delta(USER, 0, "Yo"), 5.0)
+    transcript.interrupted()
+    assert transcript.renew() == [UserText("Yo", final=True)]
+    assert transcript.take(Segment(BOT, "0", "Again.", True), 1.0) == [
+        BotText("Again.", new_turn=False, is_whole=True)
+    ]
+    assert [turn.text for turn in transcript.turns] == ["Hello.", "Yo", "Again."]
 
 
 def test_after_an_interruption_the_rest_is_not_said() -> None:
