@@ -218,6 +218,8 @@ async def test_a_user_who_vanishes(shop: Shop) -> None:
     (session,) = shop.runway.open_sessions
     async with user_in(credentials) as user:
         await user.until(lambda: user.pictures)
+        # LiveKit tells of somebody who does not publish up to 3 s late; of a shorter visit, never.
+        await session.wait_for("foreign_track", BOUND)
     assert session.is_open
     await asyncio.wait_for(session.ended.wait(), BOUND)
     assert session.status == "CANCELLED"
