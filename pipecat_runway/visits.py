@@ -90,10 +90,10 @@ class Visit(HostedSession):
         try:
             async with asyncio.timeout(max(0.0, until - time.monotonic())):
                 key = await self._poll()
-                await self._open_backend(session_id)  # before the avatar speaks, and may call
-                credentials = await self._consume(key)
         except TimeoutError:
             raise self._not_ready() from None
+        await self._open_backend(session_id)  # before the avatar speaks, and may call
+        credentials = await self._consume(key)
         self._attendance.expect(time.monotonic())
         return credentials
 

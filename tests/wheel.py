@@ -18,6 +18,13 @@ SERVICE = (
     "S(settings=S.Settings(preset_id='cat-character'), api_key='key_' + '0' * 128, "
     "livekit_url='wss://livekit.example', livekit_api_key='k', livekit_api_secret='s')"
 )
+SERVER = (
+    "from fastapi import FastAPI\n"
+    "from pipecat_runway.server import Character, character_router\n"
+    "guides = {'guide': Character(preset_id='cat-character')}\n"
+    "router = character_router(guides, origins=['https://a.example'], api_key='key_' + '0' * 128)\n"
+    "FastAPI().include_router(router)"
+)
 SIMULATOR = (
     "import asyncio\n"
     "from pipecat_runway import RunwayVideoService as S\n"
@@ -56,7 +63,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="pipecat-runway-wheel-") as directory:
         run(UV, "build", "--wheel", "--out-dir", directory, "--quiet")
         (wheel,) = Path(directory).glob("*.whl")
-        for extra in ("", "[cli]", "[simulator]", "[demo]"):
+        for extra in ("", "[cli]", "[server]", "[simulator]", "[demo]"):
             venv = Path(directory, f"venv{extra.strip('[]')}")
             python = str(venv / "bin" / "python")
             run(UV, "venv", "--quiet", "--python", sys.executable, str(venv))
@@ -70,6 +77,8 @@ def main() -> int:
                 command = str(venv / "bin" / "pipecat-runway")
                 assert "reap" in run(command, "sessions", "--help", cwd=directory)
                 assert "--speak" in run(command, "doctor", "--help", cwd=directory)
+            elif extra == "[server]":
+                run(python, "-c", SERVER, cwd=directory)
             else:
                 run(python, "-c", SIMULATOR, cwd=directory)
             if extra == "[demo]":
