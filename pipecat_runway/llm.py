@@ -63,10 +63,10 @@ from pipecat_runway.options import (
     category_of,
     check_choice,
     check_duration,
-    check_length,
     check_positive,
 )
 from pipecat_runway.pictures import STAND_IN_EVERY, Pictures, Placeholder
+from pipecat_runway.profiles import check_briefing
 from pipecat_runway.settings import RunwayRealtimeLLMSettings, which_character
 from pipecat_runway.sizes import Fit, PictureSize
 from pipecat_runway.speaking import Began, Ended, Sound
@@ -230,8 +230,7 @@ class RunwayRealtimeLLMService(LLMService):
         check_choice("fit", fit, get_args(Fit))
         check_choice("start_on", start_on, get_args(StartRealtimeOn))
         check_duration(max_duration)
-        check_length("personality", personality, wire.MAX_PERSONALITY)
-        check_length("start_script", start_script, wire.MAX_START_SCRIPT)
+        check_briefing(personality, start_script)
         if elevenlabs is not None and not store.avatar_id:
             raise ConfigError(
                 "an ElevenLabs agent can only lead a custom character, and a preset was given",

@@ -44,17 +44,6 @@ def check_duration(value: int | None) -> None:
         )
 
 
-def check_length(name: str, text: str | None, longest: int) -> None:
-    """Check a text's length in characters.
-
-    Raises:
-        ConfigError: If it is empty, too long or no text; None is left alone.
-    """
-    if text is not None and not (isinstance(text, str) and 1 <= len(text) <= longest):
-        size = f"{len(text)} characters" if isinstance(text, str) else type(text).__name__
-        raise ConfigError(f"{name} must have 1 to {longest} characters, got {size}")
-
-
 def category_of(error: RunwayError) -> ErrorCategory | None:
     """Return Pipecat's category; None lets Pipecat read it off the HTTP status."""
     category = ErrorCategory(error.category)

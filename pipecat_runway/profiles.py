@@ -14,9 +14,7 @@ def check_profile(*, name: str, personality: str, start_script: str | None, docu
         ConfigError: Runway would refuse it.
     """
     check_text("name", name, wire.MAX_AVATAR_NAME)
-    check_text("personality", personality, wire.MAX_PERSONALITY, "Put knowledge into documents.")
-    if start_script is not None:
-        check_text("start_script", start_script, wire.MAX_START_SCRIPT)
+    check_briefing(personality, start_script)
     if documents > wire.MAX_AVATAR_DOCUMENTS:
         _refuse(
             f"document_ids has {documents} entries, Runway takes "
@@ -33,6 +31,20 @@ def check_document(name: str, content: str) -> None:
     """
     check_text("name", name, wire.MAX_DOCUMENT_NAME)
     check_text("content", content, wire.MAX_DOCUMENT, "Make several documents of it.")
+
+
+def check_briefing(personality: str | None, start_script: str | None) -> None:
+    """Check what a character is told, and says first, if it is given.
+
+    Raises:
+        ConfigError: Runway would refuse it.
+    """
+    if personality is not None:
+        check_text(
+            "personality", personality, wire.MAX_PERSONALITY, "Put knowledge into documents."
+        )
+    if start_script is not None:
+        check_text("start_script", start_script, wire.MAX_START_SCRIPT)
 
 
 def check_text(field: str, text: str, most: int, advice: str = "Shorten it.") -> None:

@@ -40,7 +40,8 @@ from pipecat_runway.functions import (
 )
 from pipecat_runway.guard import Guard
 from pipecat_runway.managed import Brief
-from pipecat_runway.options import check_duration, check_length, check_positive
+from pipecat_runway.options import check_duration, check_positive
+from pipecat_runway.profiles import check_briefing
 from pipecat_runway.settings import CharacterSettings, which_character
 from pipecat_runway.visitors import Limits, Reason
 from pipecat_runway.visits import TurnedAwayError, Visit, Visits
@@ -92,8 +93,7 @@ class Character:
     def __post_init__(self) -> None:
         if bool(self.preset_id) == bool(self.avatar_id):
             raise which_character("both were given" if self.preset_id else "none was given")
-        check_length("personality", self.personality, wire.MAX_PERSONALITY)
-        check_length("start_script", self.start_script, wire.MAX_START_SCRIPT)
+        check_briefing(self.personality, self.start_script)
         self.brief()
         handlers_of(as_schema(self.tools))
 
