@@ -11,4 +11,6 @@ def main() -> None:
         if e.name != "typer":
             raise
         sys.exit('The command line needs Typer: pip install "pipecat-runway[cli]"')
+    except KeyboardInterrupt:  # while it loads
+        sys.exit(130)
     app()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipecat_runway.simulator import Faults
+from pipecat_runway.simulator.script import Part
 from pipecat_runway.simulator.switchboard import Switch
 from pipecat_runway.simulator.worker_messages import WorkerEvent
 
@@ -60,8 +61,9 @@ class JudgeWorkers:
         agent_identity: str | None,
         character: str,
         faults: Faults,
+        part: Part | None = None,
     ) -> None:
-        """Send an avatar into a room."""
+        """Send an avatar into a room; it plays no part there."""
         await self.prepare(1)
         judge = self._judges[session_id] = self._idle.pop()
         self._following.append(asyncio.create_task(self._follow(session_id, judge)))
