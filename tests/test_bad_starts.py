@@ -112,7 +112,10 @@ CASES: dict[str, Case] = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=pytest.mark.long) if c == "answer lost" else c for c in CASES],
+)
 async def test_a_bad_start_is_told_once_and_the_voice_is_heard(
     make_service: MakeService, faults: TurnKnobs, runway: RunwaySimulator, case: str
 ) -> None:

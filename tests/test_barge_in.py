@@ -17,7 +17,9 @@ OBEDIENT = (
 )
 
 
-@pytest.mark.parametrize("answers", OBEDIENT)
+@pytest.mark.parametrize(
+    "answers", [OBEDIENT[0], pytest.param(OBEDIENT[1], marks=pytest.mark.long)]
+)
 async def test_old_speech_stops_at_once_and_new_speech_is_whole(
     make_service: MakeService,
     runway: RunwaySimulator,
@@ -39,7 +41,9 @@ async def test_old_speech_stops_at_once_and_new_speech_is_whole(
         assert [] == report.errors, answer
 
 
-@pytest.mark.parametrize("answer", DISOBEDIENT)
+@pytest.mark.parametrize(
+    "answer", [DISOBEDIENT[0], pytest.param(DISOBEDIENT[1], marks=pytest.mark.long)]
+)
 async def test_a_worker_that_does_not_obey_is_named_and_not_heard(
     make_service: MakeService, runway: RunwaySimulator, faults: TurnKnobs, answer: ClearAnswer
 ) -> None:

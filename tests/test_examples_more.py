@@ -177,7 +177,7 @@ async def test_a_call_is_recorded(
     assert shown.correlation > 0.5
 
 
-@pytest.mark.parametrize("fault", ["refused", "lost"])
+@pytest.mark.parametrize("fault", [pytest.param("refused", marks=pytest.mark.long), "lost"])
 async def test_the_spare_face_takes_over(
     example: Callable[[str], ModuleType],
     runway: RunwaySimulator,

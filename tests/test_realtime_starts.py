@@ -234,6 +234,7 @@ async def lose(runway: RunwaySimulator, how: str) -> None:
             await runway.fault("vanish", session)
 
 
+@pytest.mark.long
 async def test_a_conversation_goes_on(runway: RunwaySimulator, faults: TurnKnobs) -> None:
     """At the limit another session goes on: told who it is and what was said, and it says no hello.
 

@@ -45,7 +45,7 @@ async def test_in_the_middle_of_a_word_the_next_session_goes_on(
     assert verdict.clean, verdict
 
 
-@pytest.mark.parametrize("queue", [True, False])
+@pytest.mark.parametrize("queue", [True, pytest.param(False, marks=pytest.mark.long)])
 async def test_without_a_second_slot_the_voice_bridges(
     make_service: MakeService, runway: RunwaySimulator, faults: TurnKnobs, queue: bool
 ) -> None:

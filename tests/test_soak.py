@@ -12,6 +12,7 @@ from .conftest import MakeService
 NOISE = 2e6  # bytes
 
 
+@pytest.mark.long
 async def test_sessions_one_after_another_leave_nothing_behind(make_service: MakeService) -> None:
     """Four: no more tasks, threads, handles, RPC methods or speech than after the second."""
     report = await one_after_another(lambda: speaking(make_service()), 4)

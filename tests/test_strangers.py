@@ -198,6 +198,7 @@ async def test_of_an_avatars_tracks_one_of_a_kind_is_taken(livekit_server: LiveK
         assert {first} == heard
 
 
+@pytest.mark.long
 async def test_a_flood_leaves_nothing_behind(livekit_server: LiveKitServer) -> None:
     """Hundreds of calls, packets and streams from anybody: as many tasks as before, and on it goes.
 

@@ -31,7 +31,7 @@ KINDS: tuple[Kind, ...] = ("word times", "sentence behind", "sentence ahead")
 async def test_a_barge_in_leaves_in_the_context_what_was_heard(make_service: MakeService) -> None:
     """Off by a word at most with word times, by two without (200 of them: see benchmarks)."""
     bots = [
-        barge_ins(make_service(), 5, kind, seed=seed, words=SHORT)
+        barge_ins(make_service(), 3, kind, seed=seed, words=SHORT)
         for seed, kind in enumerate(KINDS)
     ]
     for kind, report in zip(KINDS, await asyncio.gather(*bots), strict=True):

@@ -65,7 +65,7 @@ def test_an_interruption_is_filmed(tmp_path: Path) -> None:
         "Starting a local Runway",
         "Waiting for the face",
         "Ending the session",
-        "Measuring the film",
+        pytest.param("Measuring the film", marks=pytest.mark.long),
     ],
 )
 def test_ctrl_c_leaves_nothing(tmp_path: Path, stage: str) -> None:

@@ -283,6 +283,7 @@ def test_speaking_names_its_price_and_asks(
 # -- speaking -------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_a_trial_reports_what_it_saw(
     runway: RunwaySimulator, faults: TurnKnobs, tmp_path: Path
 ) -> None:

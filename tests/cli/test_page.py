@@ -110,6 +110,7 @@ def test_a_face_greets_and_says_what_is_typed(tmp_path: Path) -> None:
         assert len(set(sessions(command))) == 2
 
 
+@pytest.mark.long
 @needs_a_browser
 @timed
 def test_speech_interrupts_it(tmp_path: Path) -> None:

@@ -107,6 +107,7 @@ async def test_the_last_words_are_heard_and_frames_keep_their_place(
     await assert_ended_well(runway)
 
 
+@pytest.mark.long
 async def test_after_a_barge_in_nothing_old_is_heard_and_everything_new_is(
     make_service: MakeService, runway: RunwaySimulator, faults: TurnKnobs
 ) -> None:

@@ -540,6 +540,7 @@ async def test_end_call(stage: Stage) -> None:
         await bot.until(lambda: "avatar" not in bot.room.remote_participants)
 
 
+@pytest.mark.long
 async def test_end_call_ignored(stage: Stage) -> None:
     """A worker may hear END_CALL and stay."""
     async with stage.conversation(knobs(obey_end_call=False)) as bot:
