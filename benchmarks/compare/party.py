@@ -12,6 +12,7 @@ import os
 import resource
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -89,7 +90,7 @@ class Client:
         for number, (pcm, pace) in enumerate(zip(np.load(speech), paces, strict=True)):
             await asyncio.sleep(0.3)  # pictures of a mouth that is shut
             record.note(f"say {number} {pace}")
-            await party.say(frames(pcm.tobytes(), pace), f"utterance-{id(record)}-{number}")
+            await party.say(frames(pcm.tobytes(), pace), f"utterance-{uuid.uuid4()}")
             await self._quiet(record, len(pcm) / RATE)
         record.keep = False
         record.save(Path(file))
