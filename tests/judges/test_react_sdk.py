@@ -6,6 +6,7 @@ The page is that of examples/browser, and so is the app. Its lock says which SDK
 import asyncio
 import base64
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -75,14 +76,16 @@ async ([width, height, [left, top, right, bottom]]) => {
 
 
 @pytest.fixture
-def example() -> ModuleType:
-    """The example's server, its page built."""
+def example(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """The example's server, its page built; by one test at a time."""
     spec = spec_from_file_location("browser_example", EXAMPLE / "server.py")
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.build_page()
+    with (tmp_path_factory.getbasetemp().parent / "building").open("w") as building:
+        fcntl.flock(building, fcntl.LOCK_EX)
+        module.build_page()
     return module
 
 
