@@ -104,7 +104,7 @@ class HostedSession(BilledSession):
             except KeyRefusedError:
                 raise
             except APIError:
-                pass  # it has been asked several times; the next look may be luckier
+                pass  # the next look may be luckier
             else:
                 self._check(status)
                 if status.session_key is not None:

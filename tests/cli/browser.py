@@ -33,16 +33,17 @@ ARGUMENTS = [
 SIZE = 480, 270  # of the pictures that are looked at
 LOUD = 0.01  # root mean square; 1.0 is full scale
 
-# Looks at the mouth and listens to the voice, ten times a second.
+# Looks at the mouth and listens to the voice of the element named, ten times a second.
 WATCH = """
-async ([width, height, [left, top, right, bottom]]) => {
+async ([width, height, [left, top, right, bottom], voice]) => {
     const face = document.querySelector("video");
     const canvas = Object.assign(document.createElement("canvas"), {width, height});
     const drawing = canvas.getContext("2d", {willReadFrequently: true});
     const context = new AudioContext();
     await context.resume();
     const analyser = context.createAnalyser();
-    context.createMediaStreamSource(face.srcObject).connect(analyser);
+    const sound = document.querySelector(voice).srcObject;
+    context.createMediaStreamSource(sound).connect(analyser);
     const wave = new Float32Array(analyser.fftSize);
     window.seen = [];
     setInterval(() => {
@@ -99,7 +100,7 @@ class Visitor:
         self.page.goto(url)
         self.page.get_by_role("button", name="Connect", exact=True).click()
         self.page.wait_for_function(A_FACE, timeout=30_000)
-        self.page.evaluate(WATCH, [*SIZE, mouth_box(*SIZE)])
+        self.page.evaluate(WATCH, [*SIZE, mouth_box(*SIZE), "video"])
 
     def type(self, text: str) -> None:
         """Type to the bot, and press Enter."""

@@ -33,6 +33,7 @@ from tests.cli.browser import (
     CHROMIUM,
     LOUD,
     SIZE,
+    WATCH,
     openness,
     record_microphone,
 )
@@ -50,29 +51,6 @@ pytestmark = [
     ),
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium"),
 ]
-
-# Looks at the mouth and listens to the voice, ten times a second, and keeps what was worst.
-WATCH = """
-async ([width, height, [left, top, right, bottom]]) => {
-    const face = document.querySelector("video");
-    const canvas = Object.assign(document.createElement("canvas"), {width, height});
-    const drawing = canvas.getContext("2d", {willReadFrequently: true});
-    const context = new AudioContext();
-    await context.resume();
-    const analyser = context.createAnalyser();
-    const sound = document.querySelector("audio").srcObject;
-    context.createMediaStreamSource(sound).connect(analyser);
-    const wave = new Float32Array(analyser.fftSize);
-    window.seen = [];
-    setInterval(() => {
-        analyser.getFloatTimeDomainData(wave);
-        const level = Math.sqrt(wave.reduce((sum, x) => sum + x * x, 0) / wave.length);
-        drawing.drawImage(face, 0, 0, width, height);
-        const {data} = drawing.getImageData(left, top, right - left, bottom - top);
-        window.seen.push({level, mouth: btoa(String.fromCharCode(...data))});
-    }, 100);
-}
-"""
 
 
 @pytest.fixture
@@ -126,7 +104,7 @@ async def test_the_sdk_holds_a_conversation(
         await page.goto(url)
         await begin(page)
         (session,) = runway.open_sessions
-        await page.evaluate(WATCH, [*SIZE, mouth_box(*SIZE)])
+        await page.evaluate(WATCH, [*SIZE, mouth_box(*SIZE), "audio"])
         await page.wait_for_function(
             'document.querySelector("#lighthouse").ariaCurrent === "true"', timeout=BOUND
         )

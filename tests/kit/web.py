@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from .waiting import until
+
 
 @asynccontextmanager
 async def serving(make: Callable[[str], FastAPI]) -> AsyncIterator[str]:
@@ -22,10 +24,8 @@ async def serving(make: Callable[[str], FastAPI]) -> AsyncIterator[str]:
         # Not serve(), which would take Ctrl-C away from the tests.
         serving = asyncio.create_task(server._serve([listening]))
         try:
-            async with asyncio.timeout(10.0):
-                while not server.started:
-                    assert not serving.done(), "the app did not start"
-                    await asyncio.sleep(0.01)
+            await until(lambda: server.started or serving.done())
+            assert server.started, "the app did not start"
             yield url
         finally:
             server.should_exit = True
