@@ -86,6 +86,7 @@ READY_TIMEOUT = 30.0  # s; a session is READY after 5 to 15 s as a rule
 MAX_CALL_DURATION = 3600.0  # s
 SAMPLE_RATE = 24_000  # Hz, Pipecat's default, until the pipeline says otherwise
 MICROPHONE_RATE = 16_000  # Hz, likewise
+OVERLAP = 0.3  # s of an answer in which the last words of its question may still come
 FIXED_TOOLS = "tools are fixed when a Runway session is created, and cannot be changed in it"
 FIXED_TOOLS_ADVICE = (
     "Give them to the service: RunwayRealtimeLLMService(tools=[...]). A FlowManager, which changes "
@@ -287,7 +288,7 @@ class RunwayRealtimeLLMService(LLMService):
         An answer that is interrupted before that stands ahead of its question in the context.
         """
         await super().broadcast_service_metadata()  # type: ignore[no-untyped-call]
-        latency = ANSWERED_QUIET + LOOK_INTERVAL
+        latency = ANSWERED_QUIET + LOOK_INTERVAL + OVERLAP
         frame = STTMetadataFrame(service_name=self.name, ttfs_p99_latency=latency)
         await self.broadcast_frame_instance(frame)
 

@@ -128,7 +128,7 @@ class WordClock:
             base: What the times of its context count from.
             keep: Whether it survives an interruption.
         """
-        self._last = max(self._last, pts)
+        self._last = pts  # Pipecat's own count goes on from the last one, even if it is no later
         if keep:
             self._last_kept = pts
         return max(0, (pts - base) * SPEECH_RATE // 1_000_000_000)

@@ -20,9 +20,11 @@ from pipecat_runway.simulator import Faults, LiveKitServer, RunwaySimulator
 from pipecat_runway.simulator.livekit_binary import find_livekit_server
 from tests.kit.timing import place_on_the_machine
 
-# No test of ours judges how long an example takes: the machines are noisy.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+# No test of ours judges how long an example takes: the machines are noisy. The same examples every
+# time, so that what was green stays green; `--hypothesis-profile explore` looks at others.
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile("repeatable")
 
 # The simulated worker ignores an empty room, so that a session nobody ended is noticed.
 # Small pictures leave two cores enough time for the sound.

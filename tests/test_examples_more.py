@@ -91,6 +91,7 @@ def heard_by(client: Client) -> Film:
     return Film((0, 0), 1.0, nothing, nothing, sound)
 
 
+@timed
 async def test_the_echo_bot_repeats_what_is_typed(
     example: Callable[[str], ModuleType], runway: RunwaySimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +178,7 @@ async def test_a_call_is_recorded(
     assert shown.correlation > 0.5
 
 
+@timed
 @pytest.mark.parametrize("fault", [pytest.param("refused", marks=pytest.mark.long), "lost"])
 async def test_the_spare_face_takes_over(
     example: Callable[[str], ModuleType],

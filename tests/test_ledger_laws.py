@@ -106,6 +106,7 @@ class LedgerLaws(RuleBasedStateMachine):
         self.turn = -1
         self.waiting: list[Thing] = []
         self.out: list[Thing] = []
+        self.out_alone: dict[int, list[Thing]] = {}  # by turn that goes on by voice
 
     # -- what may happen ---------------------------------------------------------------------
 
@@ -130,7 +131,9 @@ class LedgerLaws(RuleBasedStateMachine):
         context.pieces.append(piece)
         context.speech += pcm
         if self.ledger.over(name) is Stage.VOICED:
-            context.spoken.append((piece.start, context.samples))
+            utterance = self.ledger.voiced(name)
+            assert utterance is not None, f"{name} was forgotten"
+            self._say(self.ledger.say(utterance, pcm, item=piece))
             return
         utterance = self.ledger.find(name)
         assert utterance is not None, f"{name} was forgotten"
@@ -143,7 +146,7 @@ class LedgerLaws(RuleBasedStateMachine):
         context = self.contexts[name]
         context.finished = True
         if self.ledger.over(name) is not None:
-            self.ledger.forget(name)
+            self._say(self.ledger.forget(name))
             assert self.ledger.over(name) is None
             return
         utterance = self.ledger.find(name)
@@ -164,7 +167,7 @@ class LedgerLaws(RuleBasedStateMachine):
     @precondition(lambda self: self._all_unfinished)
     def hold_within(self, which: int, keep: bool, place: float | None) -> None:
         name = self._unfinished(which)
-        if self.ledger.over(name) is not None:
+        if self.ledger.over(name) is not None:  # what a voiced one holds came before
             return
         position = None if place is None else int(place * self.contexts[name].samples)
         context, part = self.contexts[name], self.ledger.find(name)
@@ -208,7 +211,7 @@ class LedgerLaws(RuleBasedStateMachine):
         self._leave(self.ledger.finish(head))
 
     @rule(sure=SELDOM)
-    @precondition(lambda self: len(self.ledger) > 0)
+    @precondition(lambda self: len(self.ledger) > 0 or self._voiced)
     def interrupt(self, sure: bool) -> None:
         if not sure:
             return
@@ -229,24 +232,13 @@ class LedgerLaws(RuleBasedStateMachine):
 
     def give_up(self) -> None:
         owing = [u.context_id for u in self.ledger if u.heard < u.samples]
-        items = self.ledger.give_up()
+        for utterance in self.ledger:
+            self.out_alone[self.contexts[str(utterance.context_id)].turn] = []
+        said = self._say(self.ledger.give_up())
         assert not len(self.ledger)
-        voiced: dict[str, list[tuple[int, int]]] = {}
-        for item in items:
-            if isinstance(item, Thing):
-                self._leave([item])
-                so_far = voiced.get(f"c{item.turn}", []) if item.phase == 1 else []
-                behind = [start for start, end in so_far if end > start >= item.position]
-                assert not behind, f"{item} came behind the sound it belongs ahead of"
-                continue
-            piece, start, end = self._stretch(item)
-            assert piece.context in self.contexts
-            voiced.setdefault(piece.context, []).append((start, end))
-        assert set(owing) <= set(voiced), "speech that was owed is not said"
-        turns = [self.contexts[name].turn for name in voiced]
+        assert set(owing) <= set(said), "speech that was owed is not said"
+        turns = [self.contexts[name].turn for name in said]
         assert turns == sorted(turns), "one context speaks in the middle of another"
-        for name, stretches in voiced.items():
-            self.contexts[name].spoken += stretches
 
     # -- the laws ----------------------------------------------------------------------------
 
@@ -294,10 +286,13 @@ class LedgerLaws(RuleBasedStateMachine):
             for utterance in self.ledger
             for entry in (*utterance.opening, *utterance.within, *utterance.behind)
         ]
+        held += [entry.item for utterance in self._voiced for entry in utterance.within]
         assert sorted(held, key=_place) == sorted(self.waiting, key=_place)
 
     def teardown(self) -> None:
         self.give_up()
+        for name in self._all_unfinished:
+            self._say(self.ledger.forget(name))
         assert not self.waiting, "never released"
 
     # -- how they are told -------------------------------------------------------------------
@@ -308,15 +303,41 @@ class LedgerLaws(RuleBasedStateMachine):
         assert head is not None
         return head
 
+    @property
+    def _voiced(self) -> list[Utterance]:
+        """What goes on by voice, and still holds what belongs to speech that has not come."""
+        voiced = [self.ledger.voiced(name) for name in self.contexts]
+        return [utterance for utterance in voiced if utterance is not None]
+
+    def _say(self, items: list[Any]) -> dict[str, list[tuple[int, int]]]:
+        """Speech goes on by voice, with things in their places; return whose, and which of it."""
+        said: dict[str, list[tuple[int, int]]] = {}
+        for item in items:
+            if isinstance(item, Thing):
+                self._leave([item])
+                so_far = said.get(f"c{item.turn}", []) if item.phase == 1 else []
+                behind = [start for start, end in so_far if end > start >= item.position]
+                assert not behind, f"{item} came behind the sound it belongs ahead of"
+                continue
+            piece, start, end = self._stretch(item)
+            assert piece.context in self.contexts
+            said.setdefault(piece.context, []).append((start, end))
+        for name, stretches in said.items():
+            self.contexts[name].spoken += stretches
+        return said
+
     def _leave(self, things: list[Any]) -> None:
         """Things leave: once, in the order of their places, none ahead of its sound."""
         for thing in things:
             assert isinstance(thing, Thing), f"speech left unasked: {thing}"
             assert thing in self.waiting, f"{thing} was cut, or has left before"
             self.waiting.remove(thing)
-            if self.out:
-                assert self.out[-1].place < thing.place, f"{thing} was overtaken"
-            self.out.append(thing)
+            # What goes on by voice goes on by itself: nothing else waits for it.
+            alone = thing.phase == 1 and thing.turn in self.out_alone
+            line = self.out_alone[thing.turn] if alone else self.out
+            if line:
+                assert line[-1].place < thing.place, f"{thing} was overtaken"
+            line.append(thing)
             name = f"c{thing.turn}"
             if thing.phase == 1 and any(u.context_id == name for u in self.ledger):
                 heard = self.contexts[name].heard

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pipecat.utils.context.word_timestamp_tracker import WordTimestamp, WordTimestampTracker
 
@@ -233,6 +233,9 @@ events = st.lists(
 
 
 @given(events)
+@example(
+    [("word", 1.0), ("word", 0.0), ("audio", 0.0), ("next", 0.0), ("word", 1.0), ("audio", 0.0)]
+)
 def test_word_times_count_as_pipecat_counts_them(happenings: list[tuple[str, float]]) -> None:
     """Several contexts, pauses, words ahead of the first sound: the place is the TTS's own time."""
     tracker, clock = WordTimestampTracker(), WordClock()
