@@ -24,6 +24,7 @@ from pipecat_runway.matching import (
     find,
     is_voiced,
     level,
+    loudness,
     resampled,
     samples,
     voiced_start,
@@ -224,7 +225,7 @@ class Hearing:
         Returns:
             What it means, in order.
         """
-        length, volume = self._remember(pcm), level(samples(pcm))
+        length, volume = self._remember(pcm), loudness(pcm)
         self._unpassed += length
         loud = volume > self.threshold
         if self._stale is not None and now > self._stale.until:

@@ -15,6 +15,7 @@ from pipecat_runway.sizes import PictureSize
 
 Placeholder = Literal["last", "black"] | OutputImageRawFrame
 
+LARGER = 4  # times a picture: as many of them may be freed at once
 STAND_IN_EVERY = 1.0  # s: often enough for who joins late, and hardly any work
 
 
@@ -63,6 +64,9 @@ class Pictures:
         size = self._wanted.of(native)
         if self._shown_at == 0.0:
             self._compare_with_transport(processor, size)
+            # Until something larger was freed, glibc gives a picture's memory back to the system
+            # each time, and faults it in again for the next: a tenth of a call's CPU.
+            bytes(LARGER * len(frame.data))
         self._shown_at, self._size = now, size
         picture = await fit_picture(Picture(bytes(frame.data), native), size, self._wanted.fit)
         self._last = picture if self._keeps_last else None

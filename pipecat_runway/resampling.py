@@ -6,6 +6,7 @@ A short windowed sinc does neither.
 """
 
 import math
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -15,7 +16,7 @@ from pipecat_runway.wire import SPEECH_RATE
 
 HALF = 0.001  # s the filter looks ahead, and back…
 FEWEST = 16  # …but so many samples at least, for low rates
-FEW = 2  # places between two samples; to filter at each of them at once is quicker then
+FEW = 2  # places between two samples; all of them are filtered in one product then
 KAISER = 5.0  # of its window: what is folded back is 50 dB below
 
 Samples = NDArray[np.float32]
@@ -47,65 +48,120 @@ class SpeechResampler:
         ready = b"" if sample_rate == self._rate else self.flush()
         if sample_rate == SPEECH_RATE and num_channels == 1:
             return ready + pcm
-        frames = np.frombuffer(pcm, "<i2").reshape(-1, num_channels)
-        sound = frames.mean(axis=1, dtype=np.float32)
+        sound = np.frombuffer(pcm, "<i2").astype(np.float32)
+        if num_channels > 1:
+            sound = sound.reshape(-1, num_channels).mean(axis=1)
         if sample_rate == SPEECH_RATE:
             return ready + _s16(sound)
         if sample_rate != self._rate:
             self._begin(sample_rate)
         self._input = np.concatenate((self._input, sound))
-        return ready + self._make(_filter(sample_rate)[0] // 2)
+        return ready + self._make(self._known)
 
     def flush(self) -> bytes:
         """Return what was held back."""
         if self._rate == SPEECH_RATE:
             return b""
-        half = _filter(self._rate)[0] // 2
-        self._input = np.concatenate((self._input, np.zeros(half, np.float32)))
-        rest = self._make(half)
+        known = self._known + _filter(self._rate).half  # as if silence came after the last sample
+        silence = np.zeros(_filter(self._rate).span, np.float32)
+        self._input = np.concatenate((self._input, silence))
+        rest = self._make(known, last=True)
         self._begin(SPEECH_RATE)
         return rest
 
     def _begin(self, rate: int) -> None:
         self._rate = rate
         # Silence was before the first sample.
-        before = 0 if rate == SPEECH_RATE else _filter(rate)[0] // 2 - 1
+        before = 0 if rate == SPEECH_RATE else _filter(rate).half - 1
         self._input = np.zeros(before, np.float32)
         self._taken, self._made = -before, 0
 
-    def _make(self, half: int) -> bytes:
-        """Return the samples whose surroundings are there."""
-        width, table = _filter(self._rate)
-        up, down = len(table), self._rate * len(table) // SPEECH_RATE
-        known = self._taken + len(self._input) - half  # before this all is there
-        places = np.arange(self._made, max(self._made, -(-known * up // down))) * down
-        self._made += len(places)
-        if not len(places):
+    @property
+    def _known(self) -> int:
+        """Before which place in the input all surroundings are there."""
+        return self._taken + len(self._input) - _filter(self._rate).half
+
+    def _make(self, known: int, *, last: bool = False) -> bytes:
+        """Return the samples before a place in the input, in whole rounds but for the last."""
+        by = _filter(self._rate)
+        count = max(0, -(-known * by.up // by.down) - self._made)
+        if by.product is not None and not last:
+            count -= count % by.up
+        if not count:
             return b""
-        first, phase = places // up - half + 1 - self._taken, places % up
-        if up <= FEW:  # 8, 24 and 48 kHz
-            every = [np.convolve(self._input, weights[::-1], "valid") for weights in table]
-            made = np.choose(phase, [each[first] for each in every])
+        if by.product is not None:
+            rounds, start = -(-count // by.up), self._place(by, self._made)
+            step = self._input.itemsize
+            around = np.ndarray(
+                (rounds, len(by.product)),
+                np.float32,
+                self._input,
+                start * step,
+                (by.down * step, step),
+            )
+            # Contiguous, a product takes half the time.
+            made = (np.ascontiguousarray(around) @ by.product).reshape(-1)[:count]
         else:
-            around = np.lib.stride_tricks.sliding_window_view(self._input, width)[first]
-            made = np.einsum("ij,ij->i", around, table[phase])
-        spent = max(0, self._made * down // up - half + 1 - self._taken)
+            places = np.arange(self._made, self._made + count) * by.down
+            first = places // by.up - by.half + 1 - self._taken
+            around = np.lib.stride_tricks.sliding_window_view(self._input, 2 * by.half)[first]
+            made = np.einsum("ij,ij->i", around, by.table[places % by.up])
+        self._made += count
+        spent = max(0, self._place(by, self._made))
         self._input = self._input[spent:]
         self._taken += spent
         return _s16(made)
 
+    def _place(self, by: "_Filter", made: int) -> int:
+        """Return where in the input the surroundings of a sample begin."""
+        return made * by.down // by.up - by.half + 1 - self._taken
+
+
+@dataclass(frozen=True)
+class _Filter:
+    """How a rate becomes 16 kHz.
+
+    Attributes:
+        half: Samples it looks ahead, and back.
+        up: Places between two samples. So many samples that come out make a round…
+        down: …of so many that go in.
+        table: Weights of the surroundings, for each place between two samples.
+        product: The weights of a whole round, one column for each sample; None if it would be
+            nearly all zeros.
+    """
+
+    half: int
+    up: int
+    down: int
+    table: Samples
+    product: Samples | None
+
+    @property
+    def span(self) -> int:
+        """How many samples of the input a round looks at, at most."""
+        return 2 * self.half + self.down
+
 
 @cache
-def _filter(rate: int) -> tuple[int, Samples]:
-    """Return a filter's width in samples, and its weights for each place between two samples."""
+def _filter(rate: int) -> _Filter:
     up = SPEECH_RATE // math.gcd(rate, SPEECH_RATE)
+    down = rate * up // SPEECH_RATE
     half = max(FEWEST, round(HALF * rate))
     cutoff = min(1.0, SPEECH_RATE / rate)  # of the input's own half rate
     at = np.arange(-half + 1, half + 1) - np.arange(up)[:, None] / up
     window = np.i0(KAISER * np.sqrt(np.maximum(0.0, 1 - (at / half) ** 2))) / np.i0(KAISER)
     weights = np.sinc(cutoff * at) * window
-    return 2 * half, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    table = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    product = None
+    if up <= FEW:  # 8, 24 and 48 kHz
+        product = np.zeros((2 * half + (up - 1) * down // up, up), np.float32)
+        for n in range(up):
+            first = n * down // up
+            product[first : first + 2 * half, n] = table[n * down % up]
+    return _Filter(half, up, down, table, product)
 
 
 def _s16(sound: Samples) -> bytes:
-    return np.clip(np.rint(sound), -32768, 32767).astype("<i2").tobytes()
+    np.rint(sound, sound)
+    np.clip(sound, -32768, 32767, sound)
+    return sound.astype("<i2").tobytes()

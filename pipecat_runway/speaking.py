@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from pipecat_runway.matching import level, samples
+from pipecat_runway.matching import loudness
 
 QUIET_LEVEL = 40.0  # RMS in 16-bit steps: what is softer is silence (-58 dBFS)…
 NOISE_FACTOR = 4.0  # …or softer than this many times the idle noise
@@ -69,8 +69,8 @@ class Speaking:
     def feed(self, pcm: bytes) -> list[Began | Sound | Ended]:
         """Take the next piece of sound, s16le mono."""
         seconds = len(pcm) / 2 / self._rate
-        loudness = level(samples(pcm))
-        is_loud = loudness > max(QUIET_LEVEL, NOISE_FACTOR * self._noise)
+        volume = loudness(pcm)
+        is_loud = volume > max(QUIET_LEVEL, NOISE_FACTOR * self._noise)
         self._quiet = 0.0 if is_loud else self._quiet + seconds
         match self._state:
             case _State.SPEAKING:
@@ -84,7 +84,7 @@ class Speaking:
                     self._silence()
                 return []
         if not is_loud:
-            self._noise += NOISE_SHARE * (loudness - self._noise)
+            self._noise += NOISE_SHARE * (volume - self._noise)
         return self._maybe_begin(pcm, seconds, is_loud=is_loud)
 
     def cut(self) -> list[Ended]:
