@@ -16,7 +16,7 @@ import pytest_asyncio
 from livekit import api
 
 from pipecat_runway import RunwayVideoService, registry
-from pipecat_runway.simulator import Faults, LiveKitServer, RunwaySimulator
+from pipecat_runway.simulator import Faults, LiveKitServer, RunwaySimulator, Script
 from pipecat_runway.simulator.livekit_binary import find_livekit_server
 from tests.kit.timing import place_on_the_machine
 
@@ -86,8 +86,9 @@ async def _simulator(livekit_server: LiveKitServer) -> AsyncIterator[RunwaySimul
 async def runway(
     _simulator: RunwaySimulator, livekit_server: LiveKitServer
 ) -> AsyncIterator[RunwaySimulator]:
-    """A local Runway with friendly workers; set its `faults` at will."""
+    """A local Runway with friendly workers; set its `faults` and `partner` at will."""
     _simulator.faults = STRICT
+    _simulator.partner = Script()
     _simulator.requests.clear()
     before = set(_simulator.sessions)
     tasks = asyncio.all_tasks()

@@ -330,6 +330,7 @@ STATUSES = {
 }
 
 
+@pytest.mark.long
 async def test_a_session_is_ended_whatever_its_status_is_said_to_be() -> None:
     """The avatar is awaited on, and in the end the session is cancelled; nothing escapes."""
 

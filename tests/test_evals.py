@@ -116,6 +116,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.long
 @timed
 async def test_the_shipped_bot_passes_and_a_broken_one_does_not(
     runway: RunwaySimulator, tmp_path_factory: pytest.TempPathFactory

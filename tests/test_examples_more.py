@@ -111,6 +111,7 @@ async def test_the_echo_bot_repeats_what_is_typed(
     assert not runway.open_sessions
 
 
+@pytest.mark.long
 async def test_the_echo_bot_needs_no_settings(tmp_path: Path) -> None:
     """Started as a user starts it, with nothing set, it shows its face; and leaves no process."""
     mark = f"/{uuid.uuid4()}"  # everything it starts is handed the PATH on

@@ -110,6 +110,7 @@ async def test_an_interruption_during_the_change_leaves_nothing_old(
     assert compare_content(numbers(100, 8), heard).clean
 
 
+@pytest.mark.long
 async def test_an_avatar_that_leaves_comes_back(
     make_service: MakeService, runway: RunwaySimulator, faults: TurnKnobs
 ) -> None:

@@ -52,6 +52,7 @@ async def test_the_avatars_token_is_the_one_livekits_plugin_mints(
     assert room.room_name.startswith("pipecat-runway-")
 
 
+@pytest.mark.long
 async def test_a_room_of_agents_alone_is_not_closed_under_a_call() -> None:
     """LiveKit closes an automatic room of agents after its empty_timeout; ours stays."""
     async with (

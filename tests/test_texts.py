@@ -19,6 +19,7 @@ from pipecat.processors.aggregators.llm_response_universal import LLMContextAggr
 from pipecat_runway import RunwayVideoService
 from pipecat_runway.simulator import RunwaySimulator
 from tests.kit.pipeline import Run, Tape, running
+from tests.kit.timing import timed
 from tests.kit.transport import LoopbackTransport, rtvi_messages
 from tests.scenarios.words import Kind, Report, WordyTTSService, barge_ins
 
@@ -28,6 +29,7 @@ SHORT = (3, 8)
 KINDS: tuple[Kind, ...] = ("word times", "sentence behind", "sentence ahead")
 
 
+@timed
 async def test_a_barge_in_leaves_in_the_context_what_was_heard(make_service: MakeService) -> None:
     """Off by a word at most with word times, by two without (200 of them: see benchmarks)."""
     bots = [
@@ -85,6 +87,7 @@ async def test_text_that_is_kept_whole_is_noticed(make_service: MakeService) -> 
 SENTENCES = "One of the parcels is on its way. The other, I am afraid, is not."
 
 
+@pytest.mark.long
 async def test_whoever_is_not_interrupted_says_the_same_with_a_face(
     make_service: MakeService,
 ) -> None:

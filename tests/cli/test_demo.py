@@ -90,6 +90,7 @@ def test_ctrl_c_while_it_loads_leaves_nothing(tmp_path: Path) -> None:
         assert_nothing_is_left(command)
 
 
+@pytest.mark.long
 def test_pressing_ctrl_c_again_does_not_cut_the_end_short(tmp_path: Path) -> None:
     """Three times, and a SIGTERM: the session is ended all the same."""
     with running_command(

@@ -22,6 +22,7 @@ from tests.conftest import STRICT, MakeService, TurnKnobs
 from tests.kit.content import damage
 from tests.kit.marks import compare, marked_speech, numbers
 from tests.kit.pipeline import bracket_faults, running, tts_utterance
+from tests.kit.timing import timed
 from tests.scenarios.barge_in import Report, barge_ins
 from tests.scenarios.marked import shapes, speak_all
 
@@ -79,6 +80,7 @@ async def test_speech_comes_out_whole_once_and_in_order(
     await assert_ended_well(runway)
 
 
+@timed  # the judges' avatars take long to begin beside another test
 @both
 async def test_the_last_words_are_heard_and_frames_keep_their_place(
     make_service: MakeService, runway: RunwaySimulator, faults: TurnKnobs, sender_identity: bool

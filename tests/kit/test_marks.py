@@ -258,6 +258,7 @@ async def through_livekit(pcm: bytes, rate: int) -> bytes:
         return bytes(recorded)
 
 
+@pytest.mark.long
 async def test_marks_survive_a_real_livekit_room() -> None:
     """5 s of marked speech through Opus: nothing lost or doubled; then breaks, all noticed."""
     whole = marked_speech(100, 50, 24000)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import httpx
@@ -100,7 +100,16 @@ class User:
             await self._source.capture_frame(rtc.AudioFrame(piece.tobytes(), RATE, 1, len(piece)))
 
     async def end_call(self) -> None:
-        await self.room.local_participant.publish_data('{"type":"END_CALL"}', reliable=True)
+        """Say that the call is over; again if nobody has acted on it, who has just come may not."""
+
+        def over() -> bool:
+            return self.gone.is_set() or not self.room.remote_participants
+
+        for _ in range(3):
+            await self.room.local_participant.publish_data('{"type":"END_CALL"}', reliable=True)
+            with suppress(TimeoutError):
+                await until(over, 1.0)
+                return
 
     async def until_alone(self) -> None:
         """Wait until nobody else is there."""
