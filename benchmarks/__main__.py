@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 from loguru import logger
 from pipecat.frames.frames import BotSpeakingFrame
 
@@ -29,6 +30,7 @@ from tests.scenarios.barge_in import barge_ins
 from tests.scenarios.marked import Shape, shapes, speak_all
 from tests.scenarios.renewals import Report as Renewals
 from tests.scenarios.renewals import renewals
+from tests.scenarios.starts import starts
 
 Result = dict[str, Any]
 
@@ -92,6 +94,19 @@ async def idle(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
         "BotSpeakingFrames": len(behind.of(BotSpeakingFrame)),
         "audio frames": len(front.audio()),
     }
+
+
+async def start(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
+    """Time the start of pipelines while Runway's create takes 5 s, and its avatar as long."""
+    result = {}
+    for slow in (0.0, 5.0):
+        runway.faults = replace(STRICT, create_delay=slow, join_delay=slow)
+        report = await starts(lambda: service_for(runway), runway, options.count)
+        result[f"create and join after {slow:g} s"] = {
+            name: {f"p{p}, ms": round(1000 * float(np.percentile(took, p)), 1) for p in (50, 95)}
+            for name, took in asdict(report).items()
+        }
+    return result
 
 
 async def flows(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
@@ -310,6 +325,7 @@ BENCHMARKS: dict[str, Callable[[RunwaySimulator, argparse.Namespace], Awaitable[
     "barge-in": barge_in,
     "marked-speech": marked_speech,
     "idle": idle,
+    "start": start,
     "flows": flows,
     "renewal": renewal,
     "change": change,
@@ -327,6 +343,7 @@ COMPARED = (*comparison.COMMANDS, "report")
 COUNTS = {
     "barge-in": 100,
     "marked-speech": 20,
+    "start": 20,
     "flows": 50,
     "renewal": 50,
     "change": 20,
