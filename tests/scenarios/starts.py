@@ -28,17 +28,15 @@ class Report:
         until_create: From the pipeline's making until Runway was asked: the room is entered first,
             because a room that cannot be reached must not cost money.
         create: What Runway took to answer.
-        first_picture: From the avatar's coming, or Runway's answer if that was later, to its
-            first decoded picture: LiveKit's subscription, and the avatar's first pictures.
-        pushed: From there to the picture's leaving the service.
+        face: From the pipeline's making until the first picture left the service. The avatar may be
+            there before Runway has answered.
     """
 
     without: list[float] = field(default_factory=list)
     started: list[float] = field(default_factory=list)
     until_create: list[float] = field(default_factory=list)
     create: list[float] = field(default_factory=list)
-    first_picture: list[float] = field(default_factory=list)
-    pushed: list[float] = field(default_factory=list)
+    face: list[float] = field(default_factory=list)
 
 
 async def starts(
@@ -52,11 +50,9 @@ async def starts(
         report.started.append(await _start(make(), seen))
         arrival, offset = seen["arrival"], time.time() - time.monotonic()
         asked = runway.sessions[-1].created_at.timestamp() - offset
-        pictured = asked + arrival.picture
         report.until_create.append(asked - seen["begun"])
         report.create.append(arrival.create)
-        report.first_picture.append(arrival.picture - max(arrival.create, arrival.join))
-        report.pushed.append(seen["pushed"] - pictured)
+        report.face.append(seen["pushed"] - seen["begun"])
     return report
 
 
