@@ -15,11 +15,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 from loguru import logger
 from pipecat.frames.frames import BotSpeakingFrame
 
 from benchmarks.compare import command as comparison
+from benchmarks.compare.reading import figures
 from pipecat_runway.simulator import ClearAnswer, Faults, RunwaySimulator
 from tests.conftest import STRICT, service_for
 from tests.kit.pipeline import Pace, Tape, running
@@ -103,8 +103,7 @@ async def start(runway: RunwaySimulator, options: argparse.Namespace) -> Result:
         runway.faults = replace(STRICT, create_delay=slow, join_delay=slow)
         report = await starts(lambda: service_for(runway), runway, options.count)
         result[f"create and join after {slow:g} s"] = {
-            name: {f"p{p}, ms": round(1000 * float(np.percentile(took, p)), 1) for p in (50, 95)}
-            for name, took in asdict(report).items()
+            f"{name}, ms": figures(took) for name, took in asdict(report).items()
         }
     return result
 

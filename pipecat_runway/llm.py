@@ -42,7 +42,7 @@ from runwayml import AsyncRunwayML
 from pipecat_runway import wire
 from pipecat_runway.api import RunwayAPI
 from pipecat_runway.billed import Usage
-from pipecat_runway.conversation import Conversation, ConversationOptions
+from pipecat_runway.conversation import LOOK_INTERVAL, Conversation, ConversationOptions
 from pipecat_runway.elevenlabs import ElevenLabsAgent
 from pipecat_runway.errors import ConfigError, RunwayError, ToolError
 from pipecat_runway.frames import RunwayClientEventFrame
@@ -58,7 +58,7 @@ from pipecat_runway.managed import Brief
 from pipecat_runway.managedroom import CAMERA_SIZE
 from pipecat_runway.measures import Arrival
 from pipecat_runway.media import Decimator, Picture, fit_picture
-from pipecat_runway.narration import LOOK_INTERVAL, Narration
+from pipecat_runway.narration import Narration
 from pipecat_runway.options import (
     category_of,
     check_choice,
@@ -86,7 +86,7 @@ READY_TIMEOUT = 30.0  # s; a session is READY after 5 to 15 s as a rule
 MAX_CALL_DURATION = 3600.0  # s
 SAMPLE_RATE = 24_000  # Hz, Pipecat's default, until the pipeline says otherwise
 MICROPHONE_RATE = 16_000  # Hz, likewise
-OVERLAP = 0.3  # s of an answer in which the last words of its question may still come
+QUESTION_SLACK = 0.3  # s more that Pipecat waits for a question's last words, once it is answered
 FIXED_TOOLS = "tools are fixed when a Runway session is created, and cannot be changed in it"
 FIXED_TOOLS_ADVICE = (
     "Give them to the service: RunwayRealtimeLLMService(tools=[...]). A FlowManager, which changes "
@@ -288,7 +288,7 @@ class RunwayRealtimeLLMService(LLMService):
         An answer that is interrupted before that stands ahead of its question in the context.
         """
         await super().broadcast_service_metadata()  # type: ignore[no-untyped-call]
-        latency = ANSWERED_QUIET + LOOK_INTERVAL + OVERLAP
+        latency = ANSWERED_QUIET + LOOK_INTERVAL + QUESTION_SLACK
         frame = STTMetadataFrame(service_name=self.name, ttfs_p99_latency=latency)
         await self.broadcast_frame_instance(frame)
 

@@ -11,7 +11,6 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from pipecat_runway.matching import loudness
 from pipecat_runway.wire import SAMPLE_WIDTH, SPEECH_RATE
 
 HOP = SPEECH_RATE // 100  # samples of which it is known whether they are silent
@@ -42,10 +41,11 @@ class Voice:
     def hear(self, pcm: bytes) -> None:
         """Take more speech, 16 kHz mono s16le."""
         self.samples += len(pcm) // SAMPLE_WIDTH
-        sound, size = self._rest + pcm, HOP * SAMPLE_WIDTH
-        whole = len(sound) // size * size
-        self._levels += [loudness(sound[at : at + size]) for at in range(0, whole, size)]
-        self._rest = sound[whole:]
+        sound = np.frombuffer(self._rest + pcm, "<i2")
+        whole = len(sound) // HOP * HOP
+        self._rest = sound[whole:].tobytes()
+        hops = sound[:whole].reshape(-1, HOP).astype(np.float32)
+        self._levels += np.sqrt(np.mean(hops**2, axis=1)).tolist()
 
     def voice(self, place: float) -> float:
         """Return how much voice there is up to a place."""

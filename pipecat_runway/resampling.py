@@ -8,6 +8,7 @@ A short windowed sinc does neither.
 import math
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ FEW = 2  # places between two samples; all of them are filtered in one product t
 KAISER = 5.0  # of its window: what is folded back is 50 dB below
 
 Samples = NDArray[np.float32]
+Index = TypeVar("Index", int, NDArray[np.int64])
 
 
 class SpeechResampler:
@@ -62,9 +64,9 @@ class SpeechResampler:
         """Return what was held back."""
         if self._rate == SPEECH_RATE:
             return b""
-        known = self._known + _filter(self._rate).half  # as if silence came after the last sample
-        silence = np.zeros(_filter(self._rate).span, np.float32)
-        self._input = np.concatenate((self._input, silence))
+        by = _filter(self._rate)
+        known = self._known + by.half  # as if silence came after the last sample
+        self._input = np.concatenate((self._input, np.zeros(by.half + by.down, np.float32)))
         rest = self._make(known, last=True)
         self._begin(SPEECH_RATE)
         return rest
@@ -90,7 +92,7 @@ class SpeechResampler:
         if not count:
             return b""
         if by.product is not None:
-            rounds, start = -(-count // by.up), self._place(by, self._made)
+            rounds, start = -(-count // by.up), by.start(self._made) - self._taken
             step = self._input.itemsize
             around = np.ndarray(
                 (rounds, len(by.product)),
@@ -102,19 +104,15 @@ class SpeechResampler:
             # Contiguous, a product takes half the time.
             made = (np.ascontiguousarray(around) @ by.product).reshape(-1)[:count]
         else:
-            places = np.arange(self._made, self._made + count) * by.down
-            first = places // by.up - by.half + 1 - self._taken
-            around = np.lib.stride_tricks.sliding_window_view(self._input, 2 * by.half)[first]
-            made = np.einsum("ij,ij->i", around, by.table[places % by.up])
+            numbers = np.arange(self._made, self._made + count)
+            around = np.lib.stride_tricks.sliding_window_view(self._input, 2 * by.half)
+            around = around[by.start(numbers) - self._taken]
+            made = np.einsum("ij,ij->i", around, by.table[numbers * by.down % by.up])
         self._made += count
-        spent = max(0, self._place(by, self._made))
+        spent = max(0, by.start(self._made) - self._taken)
         self._input = self._input[spent:]
         self._taken += spent
         return _s16(made)
-
-    def _place(self, by: "_Filter", made: int) -> int:
-        """Return where in the input the surroundings of a sample begin."""
-        return made * by.down // by.up - by.half + 1 - self._taken
 
 
 @dataclass(frozen=True)
@@ -136,14 +134,14 @@ class _Filter:
     table: Samples
     product: Samples | None
 
-    @property
-    def span(self) -> int:
-        """How many samples of the input a round looks at, at most."""
-        return 2 * self.half + self.down
+    def start(self, number: Index) -> Index:
+        """Return where in all the input the surroundings of a sample that comes out begin."""
+        return number * self.down // self.up - self.half + 1
 
 
 @cache
 def _filter(rate: int) -> _Filter:
+    """Return how this rate in Hz becomes 16 kHz."""
     up = SPEECH_RATE // math.gcd(rate, SPEECH_RATE)
     down = rate * up // SPEECH_RATE
     half = max(FEWEST, round(HALF * rate))

@@ -9,7 +9,6 @@ from loguru import logger
 from pipecat.frames.frames import (
     ClientConnectedFrame,
     Frame,
-    MetricsFrame,
     OutputImageRawFrame,
     OutputTransportMessageFrame,
     ServiceUpdateSettingsFrame,
@@ -285,12 +284,8 @@ async def test_ttfb_is_told_once_per_utterance_and_never_for_one_that_was_cut(
         await spoken(run, "two", 40, 2)
         await run.end()
     assert [] == run.tape.audio("cut")
-    values = [
-        data.value
-        for taped in run.tape.of(MetricsFrame)
-        for data in taped.frame.data  # type: ignore[attr-defined]
-        if isinstance(data, TTFBMetricsData) and data.processor == service.name
-    ]
+    told = run.tape.metrics(TTFBMetricsData)
+    values = [data.value for data in told if data.processor == service.name]
     assert 2 == len(values)
     for value, context, stream in zip(values, ("one", "two"), (0, 2), strict=True):
         opened = next(e for e in session.events if e.data.get("stream") == _stream(session, stream))

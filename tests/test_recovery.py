@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 from pipecat.frames.frames import (
-    MetricsFrame,
     OutputImageRawFrame,
     TTSStoppedFrame,
     UserStartedSpeakingFrame,
@@ -146,13 +145,7 @@ async def test_usage_is_counted(make_service: MakeService, runway: RunwaySimulat
         await run.started()
         await run.tape.wait_for_pictures(1, timeout=20)
         await run.end()
-    used = [
-        data
-        for taped in run.tape.of(MetricsFrame)
-        if isinstance(taped.frame, MetricsFrame)
-        for data in taped.frame.data
-        if isinstance(data, RunwayUsageMetricsData)
-    ]
+    used = run.tape.metrics(RunwayUsageMetricsData)
     assert 1 == sum(data.creates for data in used)
     assert abs(sum(data.seconds for data in used) - runway.sessions[-1].billed_seconds) < 2
 

@@ -68,8 +68,8 @@ async def test_a_write_given_up_half_way_leaves_nothing() -> None:
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
         await entry.remove()
-    # On a slow disk not one of them came as far as making the folder.
-    assert not registry.directory().exists() or [] == os.listdir(registry.directory())
+    # On a slow disk not one of them came as far as making the folder; glob() does not need it.
+    assert [] == list(registry.directory().glob("*"))
 
 
 @pytest.mark.parametrize("how", ["no home", "a file in the way", "full"])

@@ -1,14 +1,13 @@
 """What an operator sees: how long an avatar took, how it spoke, and who followed it."""
 
 from collections.abc import Iterator
-from typing import TypeVar
 
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from pipecat.frames.frames import MetricsFrame, TTSStoppedFrame
+from pipecat.frames.frames import TTSStoppedFrame
 from pipecat.metrics.metrics import MetricsData
 from pipecat.pipeline.worker import PipelineParams
 
@@ -27,7 +26,6 @@ from tests.kit.waiting import until
 from .conftest import MakeService, TurnKnobs
 
 RATE = 24_000
-Data = TypeVar("Data", bound=MetricsData)
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +42,6 @@ def spans(exporter: InMemorySpanExporter) -> Iterator[InMemorySpanExporter]:
     exporter.clear()
     yield exporter
     exporter.clear()
-
-
-def metrics(run: Run, kind: type[Data]) -> list[Data]:
-    """What of this kind was told, in order."""
-    frames = [taped.frame for taped in run.tape.of(MetricsFrame)]
-    return [d for f in frames if isinstance(f, MetricsFrame) for d in f.data if isinstance(d, kind)]
 
 
 def ours(exporter: InMemorySpanExporter) -> dict[str, list[ReadableSpan]]:
@@ -79,23 +71,23 @@ async def test_an_operator_sees_how_a_call_went(
         await speak(run, "cut", 10)
         await until(lambda: run.tape.audio("cut"))
         await run.interrupt()
-        await until(lambda: 2 == len(metrics(run, RunwaySpeechMetricsData)))
+        await until(lambda: 2 == len(run.tape.metrics(RunwaySpeechMetricsData)))
         delta = RunwayVideoService.Settings(preset_id="influencer")
         await run.queue(RunwayUpdateSettingsFrame(delta=delta))
-        await until(lambda: metrics(run, RunwayHandOverMetricsData), 20)
+        await until(lambda: run.tape.metrics(RunwayHandOverMetricsData), 20)
         await run.end()
     first, second = (session.id for session in runway.sessions[-2:])
 
-    arrivals = metrics(run, RunwayArrivalMetricsData)
+    arrivals = run.tape.metrics(RunwayArrivalMetricsData)
     assert [first, second] == [each.session_id for each in arrivals]
     for each in arrivals:
         assert each.create is not None
         assert 0 < each.create <= each.picture
         assert 0 < each.join <= each.picture
-    (change,) = metrics(run, RunwayHandOverMetricsData)
+    (change,) = run.tape.metrics(RunwayHandOverMetricsData)
     assert (second, first) == (change.session_id, change.followed)
     assert change.value > arrivals[1].picture
-    whole, cut = metrics(run, RunwaySpeechMetricsData)
+    whole, cut = run.tape.metrics(RunwaySpeechMetricsData)
     assert (first, first) == (whole.session_id, cut.session_id)
     assert (False, True) == (whole.interrupted, cut.interrupted)
     assert whole.value is not None
@@ -134,7 +126,7 @@ async def test_nothing_is_told_to_who_does_not_ask(
         await speak(run, "u", 0)
         await run.tape.wait_for(TTSStoppedFrame, timeout=10)
         await run.end()
-    assert [] == metrics(run, MetricsData)
+    assert [] == run.tape.metrics(MetricsData)
     assert {} == ours(spans)
 
 
@@ -156,9 +148,9 @@ async def test_the_smallest_picture_that_is_enough_is_asked_for(
         for n in range(20):
             await speak(run, f"u{n}", 10 * (n % 10))
             await run.tape.wait_for(TTSStoppedFrame, timeout=10, count=n + 1)
-            if arrives == metrics(run, RunwaySpeechMetricsData)[-1].picture_size:
+            if arrives == run.tape.metrics(RunwaySpeechMetricsData)[-1].picture_size:
                 break
         else:
-            pytest.fail(f"{metrics(run, RunwaySpeechMetricsData)[-1].picture_size} arrives")
+            pytest.fail(f"{run.tape.metrics(RunwaySpeechMetricsData)[-1].picture_size} arrives")
         await run.end()
     assert {(256, 144)} == {picture.size for picture in run.tape.pictures}

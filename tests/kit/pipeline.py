@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from pipecat.frames.frames import (
@@ -16,6 +16,7 @@ from pipecat.frames.frames import (
     EndFrame,
     ErrorFrame,
     Frame,
+    MetricsFrame,
     OutputAudioRawFrame,
     OutputImageRawFrame,
     TTSAudioRawFrame,
@@ -23,6 +24,7 @@ from pipecat.frames.frames import (
     TTSStoppedFrame,
     TTSTextFrame,
 )
+from pipecat.metrics.metrics import MetricsData
 from pipecat.observers.base_observer import BaseObserver
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
@@ -46,6 +48,9 @@ class Taped(NamedTuple):
     at: float
     frame: Frame
     direction: FrameDirection
+
+
+Metrics = TypeVar("Metrics", bound=MetricsData)
 
 
 class Picture(NamedTuple):
@@ -98,6 +103,16 @@ class Tape(FrameProcessor):
     def of(self, *types: type[Frame], direction: FrameDirection = DOWN) -> list[Taped]:
         """What passed of these types."""
         return [t for t in self.taped if t.direction is direction and isinstance(t.frame, types)]
+
+    def metrics(self, kind: type[Metrics]) -> list[Metrics]:
+        """What metrics of this kind passed downstream."""
+        return [
+            data
+            for _, frame, _ in self.of(MetricsFrame)
+            if isinstance(frame, MetricsFrame)
+            for data in frame.data
+            if isinstance(data, kind)
+        ]
 
     def audio(self, context_id: str | None = None) -> list[tuple[float, OutputAudioRawFrame]]:
         """The audio frames that passed downstream, of one TTS context or of all."""

@@ -100,7 +100,7 @@ class User:
             await self._source.capture_frame(rtc.AudioFrame(piece.tobytes(), RATE, 1, len(piece)))
 
     async def end_call(self) -> None:
-        """Say that the call is over; again if nobody has acted on it, who has just come may not."""
+        """Say that the call is over, up to three times: who has just come may not hear it yet."""
 
         def over() -> bool:
             return self.gone.is_set() or not self.room.remote_participants
