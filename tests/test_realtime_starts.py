@@ -30,8 +30,11 @@ async def ask(params: Any) -> None:
     await params.result_callback("yes")
 
 
-# Knobs, options of the service, what the error must say, Pipecat's category, sessions created.
-CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str], ErrorCategory, int]] = {
+# Knobs, options of the service, what the error must say, Pipecat's category, sessions created: so
+# many, or one of these.
+CASES: dict[
+    str, tuple[dict[str, Any], dict[str, Any], list[str], ErrorCategory, int | set[int]]
+] = {
     "wrong key": (
         {},
         {"api_key": "key_" + "0" * 128},
@@ -73,7 +76,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str], ErrorCategory,
         {},
         ["FAILED", "session "],
         ErrorCategory.SERVER,
-        1,
+        {1, 2},  # a look that falls between READY and its end is worth another session
     ),
     "consume refused": (
         {"consume_status": 400},
@@ -152,7 +155,8 @@ async def test_a_bad_start(
     text = redact_secrets(error.error)
     for word in words:
         assert word in text
-    assert len(runway.sessions) - before == sessions
+    created = len(runway.sessions) - before
+    assert created in sessions if isinstance(sessions, set) else created == sessions
     told = "".join(logs) + error.error
     for secret in (runway.api_key, "Hello there", "eyJ"):
         assert secret not in told
