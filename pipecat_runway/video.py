@@ -153,7 +153,8 @@ class RunwayVideoService(AIService):
         store.apply_update(settings)
         if not (store.preset_id or store.avatar_id):
             raise which_character("none was given")
-        super().__init__(settings=store, **kwargs)
+        # The ledger is the queue: one of Pipecat's before it would hold up the beginning of a burst.
+        super().__init__(settings=store, enable_direct_mode=True, **kwargs)
         self._api = RunwayAPI(
             api_key=api_key or os.getenv(wire.ENV_API_SECRET),
             base_url=base_url or os.getenv(wire.ENV_BASE_URL),
@@ -196,6 +197,7 @@ class RunwayVideoService(AIService):
         self._out = FrameQueue(lambda item: item if isinstance(item, Frame) else None)
         self._telemetry = Telemetry(self, self._out.put_nowait)
         self._tasks: list[asyncio.Task[None]] = []
+        self._ending: asyncio.Task[None] | None = None
         self._register_event_handler("on_avatar_connected")
         self._register_event_handler("on_avatar_disconnected")
         self._register_event_handler("on_avatar_renewing")
@@ -290,6 +292,8 @@ class RunwayVideoService(AIService):
             await self._avatar.end()
         else:
             await self._api.close()
+        if self._ending is not None:
+            await self.cancel_task(self._ending)
         while self._tasks:
             await self.cancel_task(self._tasks.pop())
 
@@ -305,6 +309,9 @@ class RunwayVideoService(AIService):
         if isinstance(frame, InterruptionFrame):
             self._interrupt()  # before anything else: from here on no old speech leaves
             await self.cancel_ttfb_metrics()  # type: ignore[no-untyped-call]
+        if isinstance(frame, EndFrame | CancelFrame):
+            await self._end_with(frame, direction)
+            return
         await super().process_frame(frame, direction)
         while self._cut_texts and isinstance(frame, InterruptionFrame):
             await self.push_frame(self._cut_texts.pop(0))
@@ -312,15 +319,22 @@ class RunwayVideoService(AIService):
             self._make_avatar().begin()
         if isinstance(frame, UserStartedSpeakingFrame) and self._avatar is not None:
             self._avatar.stir()  # the answer will need the face
-        ordered = direction is FrameDirection.DOWNSTREAM and not isinstance(
-            frame, SystemFrame | EndFrame
-        )
-        if ordered:
+        if direction is FrameDirection.DOWNSTREAM and not isinstance(frame, SystemFrame):
             await self._take(frame)
             return
         await self.push_frame(frame, direction)
         if isinstance(frame, StartFrame):
             self._started = True
+
+    async def _end_with(self, frame: EndFrame | CancelFrame, direction: FrameDirection) -> None:
+        """End, and pass on what ended it; whoever pushes it does not wait for the last words."""
+        if isinstance(frame, CancelFrame) and self._ending is not None:
+            await self.cancel_task(self._ending)
+        self._ending = self.create_task(self._end(frame, direction), name=f"{self}::end")
+
+    async def _end(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)  # stop() or cancel()
+        await self.push_frame(frame, direction)
 
     async def _take(self, frame: Frame) -> None:
         """Give a frame its place."""

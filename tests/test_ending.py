@@ -121,6 +121,7 @@ async def test_a_cancel_during_the_last_words_ends_at_once(
         await acquainted(run, runway)
         await run.feed(tts_utterance(marked_speech(0, 100, RATE), RATE, 1, "u"))
         await run.queue(EndFrame())
+        await run.head.wait_for(EndFrame)
         await run.tape.wait_for(TTSAudioRawFrame, count=10)
         began = time.monotonic()
         await run.cancel()
