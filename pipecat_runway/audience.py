@@ -2,12 +2,11 @@
 
 from typing import Any, Protocol
 
-from livekit import rtc
-
 from pipecat_runway.billed import Usage
 from pipecat_runway.errors import RunwayError
 from pipecat_runway.measures import Arrival, HandOver
 from pipecat_runway.playback import Utterance
+from pipecat_runway.sizes import Picture
 
 
 class Audience(Protocol):
@@ -28,8 +27,8 @@ class Audience(Protocol):
     def sound(self, utterance: Utterance, pcm: bytes) -> None:
         """A piece of an utterance has come back: s16le mono."""
 
-    async def picture(self, frame: rtc.VideoFrame) -> None:
-        """The avatar's picture: tight RGB24."""
+    async def picture(self, picture: Picture) -> None:
+        """A picture of the avatar, at its own size."""
 
     def connected(self, session_id: str | None) -> None:
         """The avatar's first picture has been seen."""

@@ -11,7 +11,6 @@ import time
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from livekit import rtc
 from loguru import logger
 
 from pipecat_runway import hearing, wire
@@ -30,6 +29,7 @@ from pipecat_runway.playback import Ledger, Stage, Utterance
 from pipecat_runway.reception import Watched
 from pipecat_runway.renewal import Presence
 from pipecat_runway.sessions import AvatarOptions
+from pipecat_runway.sizes import Picture
 
 OPEN_BOUND = 3.0  # s without speech for an utterance that the TTS never finishes
 WAITING_BOUND = 60.0  # s of speech that wait for the avatar
@@ -340,9 +340,9 @@ class Avatar:
     def seen(self, identity: str) -> None:  # noqa: D102
         self._faces.seen(identity)
 
-    async def picture(self, identity: str, frame: rtc.VideoFrame) -> None:  # noqa: D102
+    async def picture(self, identity: str, picture: Picture) -> None:  # noqa: D102
         if self._faces.shows(identity):
-            await self._audience.picture(frame)
+            await self._audience.picture(picture)
 
     def playback_finished(self, identity: str, report: wire.PlaybackFinished) -> None:  # noqa: D102
         holder = self._faces.holder()

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from livekit import rtc
 from loguru import logger
 
 from pipecat_runway import renewal
@@ -31,7 +30,7 @@ from pipecat_runway.guard import Guard
 from pipecat_runway.managed import Brief, ManagedSession
 from pipecat_runway.managedroom import ManagedRoom
 from pipecat_runway.measures import Arrival
-from pipecat_runway.sizes import PictureSize
+from pipecat_runway.sizes import Picture, PictureSize
 from pipecat_runway.speaking import Began, Ended, Sound, Speaking
 from pipecat_runway.transcripts import (
     BotText,
@@ -93,8 +92,8 @@ class Audience(Protocol):
     def voice(self, what: Began | Sound | Ended) -> None:
         """The avatar speaks."""
 
-    async def picture(self, frame: rtc.VideoFrame) -> None:
-        """A picture of the avatar: tight RGB24 at its own size."""
+    async def picture(self, picture: Picture) -> None:
+        """A picture of the avatar, at its own size."""
 
     def text(self, what: UserText | BotText) -> None:
         """Somebody has said something."""
@@ -404,8 +403,8 @@ class Conversation:
         if self._session is not None:
             self._session.pictured()
 
-    async def picture(self, identity: str, frame: rtc.VideoFrame) -> None:  # noqa: D102
-        await self._audience.picture(frame)
+    async def picture(self, identity: str, picture: Picture) -> None:  # noqa: D102
+        await self._audience.picture(picture)
 
     def told(self, what: Said | ClientEvent) -> None:  # noqa: D102
         if isinstance(what, ClientEvent):

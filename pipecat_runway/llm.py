@@ -7,7 +7,6 @@ import uuid
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
-from livekit import rtc
 from pipecat.frames.frames import (
     CancelFrame,
     ClientConnectedFrame,
@@ -57,7 +56,7 @@ from pipecat_runway.functions import (
 from pipecat_runway.managed import Brief
 from pipecat_runway.managedroom import CAMERA_SIZE
 from pipecat_runway.measures import Arrival
-from pipecat_runway.media import Decimator, Picture, fit_picture
+from pipecat_runway.media import Decimator, fit_picture
 from pipecat_runway.narration import Narration
 from pipecat_runway.options import (
     category_of,
@@ -68,7 +67,7 @@ from pipecat_runway.options import (
 from pipecat_runway.pictures import STAND_IN_EVERY, Pictures, Placeholder
 from pipecat_runway.profiles import check_briefing
 from pipecat_runway.settings import RunwayRealtimeLLMSettings, which_character
-from pipecat_runway.sizes import Fit, PictureSize
+from pipecat_runway.sizes import Fit, Picture, PictureSize
 from pipecat_runway.speaking import Began, Ended, Sound
 from pipecat_runway.telemetry import Telemetry
 from pipecat_runway.transcripts import (
@@ -552,8 +551,10 @@ class RunwayRealtimeLLMService(LLMService):
             self._narration.tell(self.stop_ttfb_metrics)
         self._narration.voice(what)
 
-    async def picture(self, frame: rtc.VideoFrame) -> None:  # noqa: D102
-        if self._started.is_set() and (shown := await self._pictures.show(frame, self)) is not None:
+    async def picture(self, picture: Picture) -> None:  # noqa: D102
+        if not self._started.is_set():
+            return
+        if (shown := await self._pictures.show(picture, self)) is not None:
             await self.push_frame(shown)
 
     def text(self, what: UserText | BotText) -> None:  # noqa: D102

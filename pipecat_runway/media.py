@@ -1,24 +1,10 @@
 """Pictures made to measure: letterboxing, frame-rate decimation."""
 
 import asyncio
-from dataclasses import dataclass
 
 from PIL import Image
 
-from pipecat_runway.sizes import Fit
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture.
-
-    Attributes:
-        rgb: Tight RGB24, 3 bytes a pixel.
-        size: Width and height in pixels.
-    """
-
-    rgb: bytes
-    size: tuple[int, int]
+from pipecat_runway.sizes import Fit, Picture
 
 
 async def fit_picture(picture: Picture, size: tuple[int, int], fit: Fit) -> Picture:

@@ -3,15 +3,14 @@
 import time
 from typing import Literal
 
-from livekit import rtc
 from loguru import logger
 from pipecat.frames.frames import OutputImageRawFrame
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.transports.base_output import BaseOutputTransport
 
 from pipecat_runway.errors import ConfigError
-from pipecat_runway.media import Decimator, Picture, fit_picture
-from pipecat_runway.sizes import PictureSize
+from pipecat_runway.media import Decimator, fit_picture
+from pipecat_runway.sizes import Picture, PictureSize
 
 Placeholder = Literal["last", "black"] | OutputImageRawFrame
 
@@ -47,28 +46,25 @@ class Pictures:
         self._last: Picture | None = None
         self._shown_at = 0.0
 
-    async def show(
-        self, frame: rtc.VideoFrame, processor: FrameProcessor
-    ) -> OutputImageRawFrame | None:
+    async def show(self, picture: Picture, processor: FrameProcessor) -> OutputImageRawFrame | None:
         """Return the frame for a picture of the avatar's; None if it is to be left out.
 
         Args:
-            frame: Tight RGB24 at the avatar's own size.
+            picture: At the avatar's own size.
             processor: Who pushes it; with the first picture the output transport behind it is
                 looked at, and a mismatch of sizes or rates is warned of.
         """
         now = time.monotonic()
         if not self._decimator.wants(now):
             return None
-        native = (frame.width, frame.height)
-        size = self._wanted.of(native)
+        size = self._wanted.of(picture.size)
         if self._shown_at == 0.0:
             self._compare_with_transport(processor, size)
             # Until something larger was freed, glibc gives a picture's memory back to the system
             # each time, and faults it in again for the next: a tenth of a call's CPU.
-            bytes(LARGER * len(frame.data))
+            bytes(LARGER * len(picture.rgb))
         self._shown_at, self._size = now, size
-        picture = await fit_picture(Picture(bytes(frame.data), native), size, self._wanted.fit)
+        picture = await fit_picture(picture, size, self._wanted.fit)
         self._last = picture if self._keeps_last else None
         return OutputImageRawFrame(picture.rgb, picture.size, "RGB")
 

@@ -1,14 +1,20 @@
 """What arrives of an avatar: its sound, and its picture, held until the sound has got as far."""
 
 import asyncio
+import ctypes
 import time
 from collections import deque
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from livekit import rtc
+from livekit.rtc._ffi_client import FfiClient, FfiHandle
+from livekit.rtc._proto.video_frame_pb2 import OwnedVideoBuffer
+from livekit.rtc._utils import RingQueue
 
 from pipecat_runway.lipsync import JitterBuffer, PictureHold
+from pipecat_runway.sizes import Picture
 
 SOUND_FRAME_MS = 10
 PICTURES_WAITING = 2  # while whoever takes them is slow; newest wins
@@ -43,8 +49,8 @@ class Listener(Protocol):
     def seen(self, identity: str) -> None:
         """A picture of it has arrived; it may be held for its sound, or left out."""
 
-    async def picture(self, identity: str, frame: rtc.VideoFrame) -> None:
-        """A picture of it: tight RGB24 at its own size."""
+    async def picture(self, identity: str, picture: Picture) -> None:
+        """A picture of it, at its own size."""
 
 
 class Reception:
@@ -91,8 +97,8 @@ class Reception:
     async def _read_pictures(self, track: rtc.Track) -> None:
         # RGB is made in LiveKit's own threads, not on the event loop. What is too much is left out
         # here, where it is counted.
-        stream = rtc.VideoStream(track, format=rtc.VideoBufferType.RGB24)
-        held: deque[tuple[float, rtc.VideoFrame]] = deque()  # until they are due, and taken
+        stream = PictureStream(track)
+        held: deque[tuple[float, Picture]] = deque()  # until they are due, and taken
         news = asyncio.Event()
         self._hold = PictureHold()
         async with asyncio.TaskGroup() as helpers:
@@ -101,10 +107,10 @@ class Reception:
                 helpers.create_task(self._look_at_buffers(track)),
             ]
             try:
-                async for event in stream:
+                async for picture in stream:
                     self._listener.seen(self._identity)
                     now = time.monotonic()
-                    held.append((now + self._hold.seconds, event.frame))
+                    held.append((now + self._hold.seconds, picture))
                     while len(held) > PICTURES_WAITING and held[0][0] < now - SLOW:
                         held.popleft()
                         self._dropped += 1
@@ -114,17 +120,17 @@ class Reception:
                     task.cancel()
                 await stream.aclose()
 
-    async def _show(self, held: deque[tuple[float, rtc.VideoFrame]], news: asyncio.Event) -> None:
+    async def _show(self, held: deque[tuple[float, Picture]], news: asyncio.Event) -> None:
         while True:
             while not held:
                 news.clear()
                 await news.wait()
             if (early := held[0][0] - time.monotonic()) > 0:
                 await asyncio.sleep(early)
-            _, frame = held.popleft()
+            _, picture = held.popleft()
             self._passed += 1
-            self._size = (frame.width, frame.height)
-            await self._listener.picture(self._identity, frame)
+            self._size = picture.size
+            await self._listener.picture(self._identity, picture)
 
     async def _look_at_buffers(self, picture: rtc.Track) -> None:
         """Learn how far sound and picture are apart."""
@@ -133,6 +139,47 @@ class Reception:
             if (track := self._sound_track) is not None:
                 sound = await _jitter_buffer(track)
                 self._hold.look(sound, await _jitter_buffer(picture))
+
+
+class PictureStream(rtc.VideoStream):
+    """A track's pictures, copied once: from LiveKit's memory into what Pipecat's frames hold.
+
+    LiveKit's own stream copies each into a bytearray, which would have to be copied again.
+
+    Args:
+        track: The track.
+    """
+
+    _queue: RingQueue[Picture | None]  # type: ignore[assignment]
+
+    def __init__(self, track: rtc.Track) -> None:
+        super().__init__(track, format=rtc.VideoBufferType.RGB24)
+
+    def __aiter__(self) -> AsyncIterator[Picture]:  # type: ignore[override]
+        return self
+
+    async def __anext__(self) -> Picture:  # type: ignore[override]
+        if (picture := await self._queue.get()) is None:
+            raise StopAsyncIteration
+        return picture
+
+    async def _run(self) -> None:
+        while True:
+            event = (await self._ffi_queue.wait_for(self._is_event)).video_stream_event
+            if event.HasField("frame_received"):
+                self._queue.put(_taken(event.frame_received.buffer))
+            elif event.HasField("eos"):
+                break
+        self._queue.put(None)
+        FfiClient.instance.queue.unsubscribe(self._ffi_queue)
+
+
+def _taken(buffer: OwnedVideoBuffer) -> Picture:
+    """Take a picture out of LiveKit's memory, and let that go."""
+    info = buffer.info  # rows without gaps: the stream asks for `normalize_stride`
+    rgb = ctypes.string_at(info.data_ptr, 3 * info.width * info.height)
+    FfiHandle(buffer.handle.id).dispose()
+    return Picture(rgb, (info.width, info.height))
 
 
 async def _jitter_buffer(track: rtc.Track) -> JitterBuffer:

@@ -1,6 +1,6 @@
-"""Which size a picture is to have, and the smallest one it can be made of."""
+"""Pictures: which size one is to have, and the smallest one it can be made of."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Literal
 
@@ -23,6 +23,19 @@ class Layer(Enum):
 
 
 _LONG_SIDES = ((Layer.QUARTER, 4, 320), (Layer.HALF, 2, 640))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture.
+
+    Attributes:
+        rgb: Tight RGB24, 3 bytes a pixel.
+        size: Width and height in pixels.
+    """
+
+    rgb: bytes = field(repr=False)
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True)

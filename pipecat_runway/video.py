@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal, get_args
 from weakref import WeakKeyDictionary
 
-from livekit import rtc
 from pipecat.frames.frames import (
     CancelFrame,
     ClientConnectedFrame,
@@ -43,7 +42,7 @@ from pipecat_runway.renewal import Presence
 from pipecat_runway.resampling import SpeechResampler
 from pipecat_runway.sessions import AvatarOptions
 from pipecat_runway.settings import RunwayVideoSettings, which_character
-from pipecat_runway.sizes import Fit, PictureSize
+from pipecat_runway.sizes import Fit, Picture, PictureSize
 from pipecat_runway.telemetry import Telemetry
 from pipecat_runway.texts import HeardTextFrame, Texts
 
@@ -153,7 +152,7 @@ class RunwayVideoService(AIService):
         store.apply_update(settings)
         if not (store.preset_id or store.avatar_id):
             raise which_character("none was given")
-        # The ledger is the queue: one of Pipecat's before it would hold up the beginning of a burst.
+        # The ledger is the queue; one of Pipecat's would hold up the beginning of a burst.
         super().__init__(settings=store, enable_direct_mode=True, **kwargs)
         self._api = RunwayAPI(
             api_key=api_key or os.getenv(wire.ENV_API_SECRET),
@@ -525,9 +524,9 @@ class RunwayVideoService(AIService):
         frame.interruptible = not utterance.keep
         self._out.put_nowait(frame)
 
-    async def picture(self, frame: rtc.VideoFrame) -> None:  # noqa: D102
-        if self._started and (picture := await self._pictures.show(frame, self)) is not None:
-            await self.push_frame(picture)
+    async def picture(self, picture: Picture) -> None:  # noqa: D102
+        if self._started and (frame := await self._pictures.show(picture, self)) is not None:
+            await self.push_frame(frame)
 
     def connected(self, session_id: str | None) -> None:  # noqa: D102
         self._tell(lambda: self._call_event_handler("on_avatar_connected", session_id))

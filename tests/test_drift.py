@@ -219,6 +219,23 @@ def test_a_transports_picture_size_can_be_read() -> None:
     assert "self._params = params" in inspect.getsource(BaseOutputTransport.__init__)
 
 
+def test_livekits_pictures_are_where_we_think() -> None:
+    """What `reception.PictureStream` does in its place is what LiveKit's stream does, but copy."""
+    stream = inspect.getsource(rtc.VideoStream)
+    for line in (
+        "await self._ffi_queue.wait_for(self._is_event)",
+        'video_event.HasField("frame_received")',
+        "frame_received.buffer",
+        "self._queue.put(event)",
+        "normalize_stride = True",
+        "FfiClient.instance.queue.unsubscribe(self._ffi_queue)",
+    ):
+        assert line in stream, line
+    frame = inspect.getsource(rtc.VideoFrame._from_owned_info)
+    for line in ("info.data_ptr", "FfiHandle(owned_info.handle.id).dispose()"):
+        assert line in frame, line
+
+
 # -- what Runway's own agent leans on -------------------------------------------------------------
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipecat_runway.media import Decimator, Picture, fit_picture
+from pipecat_runway.media import Decimator, fit_picture
 from pipecat_runway.resampling import SpeechResampler
-from pipecat_runway.sizes import LONGEST_SIDE, Layer, PictureSize
+from pipecat_runway.sizes import LONGEST_SIDE, Layer, Picture, PictureSize
 
 RATES = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
 

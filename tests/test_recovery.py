@@ -29,7 +29,7 @@ REPEATED_AT_MOST = 0.2  # s
         ("kill", None, False, "AvatarStalledError"),
         pytest.param("freeze", None, False, "AvatarStalledError", marks=pytest.mark.long),
         pytest.param("freeze", "thaw", True, "AvatarStalledError", marks=pytest.mark.long),
-        ("rejoin", None, True, "AvatarGoneError"),
+        pytest.param("rejoin", None, True, "AvatarGoneError", marks=pytest.mark.long),
         ("vanish", None, False, "RoomLostError AvatarGoneError"),  # whichever is told first
     ],
 )

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from livekit import rtc
-
 from pipecat_runway import wire
 from pipecat_runway.addresses import is_runways, split_address
 from pipecat_runway.api import RawAnswer, RunwayAPI
@@ -24,6 +22,7 @@ from pipecat_runway.errors import (
     RoomError,
 )
 from pipecat_runway.room import AvatarRoom
+from pipecat_runway.sizes import Picture
 
 ORGANIZATION = "/v1/organization"
 SAMPLE_RATE = 24_000  # Hz
@@ -269,7 +268,7 @@ class Nobody:
     def seen(self, identity: str) -> None:
         """Nothing is looked at."""
 
-    async def picture(self, identity: str, frame: rtc.VideoFrame) -> None:
+    async def picture(self, identity: str, picture: Picture) -> None:
         """Nothing is seen."""
 
     def playback_finished(self, identity: str, report: wire.PlaybackFinished) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from livekit import rtc
 
 from pipecat_runway import matching, wire
 from pipecat_runway.session import AvatarSession
+from pipecat_runway.sizes import Picture
 
 PIECE = 0.01  # s of sound in each piece
 LONG_ENOUGH = 0.2  # s of returned sound that are compared with what was sent
@@ -113,11 +113,11 @@ class Witness:
     def seen(self, identity: str) -> None:
         """The picture itself is looked at."""
 
-    async def picture(self, identity: str, frame: rtc.VideoFrame) -> None:
+    async def picture(self, identity: str, picture: Picture) -> None:
         """A picture."""
         if self._is_ours(identity) and self.session is not None:
             self.pictured_at = self.pictured_at or time.monotonic()
-            self.pictures.append((time.monotonic(), (frame.width, frame.height)))
+            self.pictures.append((time.monotonic(), picture.size))
             self.session.pictured()
 
     def playback_finished(self, identity: str, report: wire.PlaybackFinished) -> None:

@@ -63,7 +63,7 @@ def test_an_interruption_is_filmed(tmp_path: Path) -> None:
     "stage",
     [
         "Starting a local Runway",
-        "Waiting for the face",
+        pytest.param("Waiting for the face", marks=pytest.mark.long),
         "Ending the session",
         pytest.param("Measuring the film", marks=pytest.mark.long),
     ],
@@ -107,7 +107,10 @@ def test_pressing_ctrl_c_again_does_not_cut_the_end_short(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("how", "question"),
-    [(("--record", "hello.mp4"), "Film it?"), (("--no-browser",), "Open the page?")],
+    [
+        (("--record", "hello.mp4"), "Film it?"),
+        pytest.param(("--no-browser",), "Open the page?", marks=pytest.mark.long),
+    ],
 )
 def test_the_real_thing_needs_its_settings_and_a_yes(
     tmp_path: Path, how: tuple[str, ...], question: str

@@ -145,6 +145,7 @@ def test_it_says_where_it_listens_and_what_it_uses() -> None:
         end(command)
 
 
+@pytest.mark.long
 def test_pipecats_own_client_is_there_too() -> None:
     """Its page, and the three requests it makes; by another name than this machine's, nothing."""
     with running_command("demo", "--no-browser", "--port", "0", **NO_KEYS) as command:

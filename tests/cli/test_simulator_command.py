@@ -53,7 +53,9 @@ def test_it_prints_settings_that_work_until_ctrl_c() -> None:
         assert not command.left()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_a_file_of_settings_is_for_its_owner_and_goes_with_it(
     tmp_path: Path, number: signal.Signals
 ) -> None:
