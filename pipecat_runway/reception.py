@@ -164,14 +164,16 @@ class PictureStream(rtc.VideoStream):
         return picture
 
     async def _run(self) -> None:
-        while True:
-            event = (await self._ffi_queue.wait_for(self._is_event)).video_stream_event
-            if event.HasField("frame_received"):
-                self._queue.put(_taken(event.frame_received.buffer))
-            elif event.HasField("eos"):
-                break
-        self._queue.put(None)
-        FfiClient.instance.queue.unsubscribe(self._ffi_queue)
+        try:
+            while True:
+                event = (await self._ffi_queue.wait_for(self._is_event)).video_stream_event
+                if event.HasField("frame_received"):
+                    self._queue.put(_taken(event.frame_received.buffer))
+                elif event.HasField("eos"):
+                    break
+        finally:
+            self._queue.put(None)
+            FfiClient.instance.queue.unsubscribe(self._ffi_queue)
 
 
 def _taken(buffer: OwnedVideoBuffer) -> Picture:

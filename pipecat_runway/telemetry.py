@@ -211,13 +211,18 @@ class Telemetry:
                 creates=usage.creates,
                 seconds=usage.seconds,
             )
-            self._push(MetricsFrame(data=[data]))
+            self._tell(data)
 
     # -- how it is told ---------------------------------------------------------------------------
 
     def _measure(self, data: MetricsData) -> None:
         if self._service.metrics_enabled:
-            self._push(MetricsFrame(data=[data]))
+            self._tell(data)
+
+    def _tell(self, data: MetricsData) -> None:
+        frame = MetricsFrame(data=[data])
+        frame.interruptible = False  # each is told once, whatever happens to the speech
+        self._push(frame)
 
     @property
     def _traced(self) -> bool:

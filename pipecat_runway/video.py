@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 from weakref import WeakKeyDictionary
 
@@ -52,6 +53,14 @@ READY_TIMEOUT = 30.0  # s; a join takes 5 to 15 s as a rule
 MAX_CALL_DURATION = 3600.0  # s
 PICTURE_TIMEOUT = 0.5  # s; LiveKit tells of a dead participant after some 20 s only
 SAMPLE_RATE = 24_000  # Hz, Pipecat's default, until the pipeline says otherwise
+
+
+@dataclass
+class _Told(Frame):
+    """Something that is told in its place among the frames; an interruption does not drop it."""
+
+    call: Callable[[], Awaitable[None]]
+    interruptible: bool = field(default=False, init=False)
 
 
 class RunwayVideoService(AIService):
@@ -196,7 +205,7 @@ class RunwayVideoService(AIService):
         self._out = FrameQueue(lambda item: item if isinstance(item, Frame) else None)
         self._telemetry = Telemetry(self, self._out.put_nowait)
         self._tasks: list[asyncio.Task[None]] = []
-        self._ending: asyncio.Task[None] | None = None
+        self._endings: list[asyncio.Task[None]] = []
         self._register_event_handler("on_avatar_connected")
         self._register_event_handler("on_avatar_disconnected")
         self._register_event_handler("on_avatar_renewing")
@@ -287,12 +296,11 @@ class RunwayVideoService(AIService):
     async def cleanup(self) -> None:
         """End whatever is left, from any state."""
         await super().cleanup()  # type: ignore[no-untyped-call]
+        await self._end_no_more()
         if self._avatar is not None:
             await self._avatar.end()
         else:
             await self._api.close()
-        if self._ending is not None:
-            await self.cancel_task(self._ending)
         while self._tasks:
             await self.cancel_task(self._tasks.pop())
 
@@ -327,9 +335,15 @@ class RunwayVideoService(AIService):
 
     async def _end_with(self, frame: EndFrame | CancelFrame, direction: FrameDirection) -> None:
         """End, and pass on what ended it; whoever pushes it does not wait for the last words."""
-        if isinstance(frame, CancelFrame) and self._ending is not None:
-            await self.cancel_task(self._ending)
-        self._ending = self.create_task(self._end(frame, direction), name=f"{self}::end")
+        if isinstance(frame, CancelFrame):
+            await self._end_no_more()
+        self._endings.append(self.create_task(self._end(frame, direction), name=f"{self}::end"))
+
+    async def _end_no_more(self) -> None:
+        """Take no more frames, and let what ends go no further."""
+        self._cancelling = True
+        while self._endings:
+            await self.cancel_task(self._endings.pop())
 
     async def _end(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)  # stop() or cancel()
@@ -363,7 +377,10 @@ class RunwayVideoService(AIService):
             case _:
                 self._hold(avatar, frame)
         avatar.spoke()
-        await asyncio.sleep(0)  # a burst of speech must not hold up its own beginning
+        if isinstance(frame, TTSAudioRawFrame):
+            # A burst of speech must not hold up its own beginning. Nothing else waits: a TTS that
+            # is interrupted here would not push what it has already crossed off.
+            await asyncio.sleep(0)
 
     def _speak(self, avatar: Avatar, frame: TTSAudioRawFrame) -> None:
         ledger, now = avatar.ledger, time.monotonic()
@@ -474,7 +491,9 @@ class RunwayVideoService(AIService):
         while True:
             item: Frame | Callable[[], Awaitable[None]] = await self._out.get()
             try:
-                if isinstance(item, Frame):
+                if isinstance(item, _Told):
+                    await item.call()
+                elif isinstance(item, Frame):
                     await self.push_frame(item)
                 else:
                     await item()
@@ -553,7 +572,7 @@ class RunwayVideoService(AIService):
         self._tell(lambda: self._report(error))
 
     def _tell(self, call: Callable[[], Awaitable[None]]) -> None:
-        self._out.put_nowait(call)
+        self._out.put_nowait(_Told(call))
 
     async def _report(self, error: RunwayError) -> None:
         gone = self._avatar is not None and self._avatar.presence is Presence.GONE

@@ -41,6 +41,7 @@ from pipecat.processors.filters.identity_filter import IdentityFilter
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.utils.text.base_text_aggregator import TextType
 
+from pipecat_runway.errors import RunwayError
 from pipecat_runway.simulator import RunwaySimulator, SimulatedSession
 from tests.kit.content import compare_content
 from tests.kit.marks import Verdict, marked_speech, numbers, read_marks
@@ -329,6 +330,32 @@ async def test_uninterruptible_speech_outlives_an_interruption(make_service: Mak
     assert [] == passed(run.tape, dropped)
     assert heard(run, "next", 40, 6).clean
     assert heard(run, None, 0, 12).foreign == numbers(40, 6), "something else was heard"
+
+
+async def test_what_a_tts_has_crossed_off_cannot_be_taken_back(make_service: MakeService) -> None:
+    """An utterance's end is taken at once: an interruption of the TTS itself comes too late."""
+    service = make_service()
+    async with running(service) as run:
+        await run.started()
+        *speech, stopped = [f async for f in tts_utterance(marked_speech(0, 5, RATE), RATE, 1, "u")]
+        assert isinstance(stopped, TTSStoppedFrame)
+        await run.queue(*speech)
+        await run.tape.wait_for(TTSAudioRawFrame)
+        with pytest.raises(StopIteration):  # it has nothing to wait for
+            service.queue_frame(stopped).send(None)
+        await run.tape.wait_for(TTSStoppedFrame)
+        await run.end()
+
+
+async def test_an_interruption_does_not_drop_what_is_told(make_service: MakeService) -> None:
+    """An error that is on its way when the user barges in arrives all the same."""
+    service = make_service()
+    async with running(service) as run:
+        await run.started()
+        service.failed(RunwayError("the sky has fallen", advice="Look up."))
+        await run.interrupt()
+        await run.end()
+    assert ["the sky has fallen. Look up."] == [frame.error for frame in run.errors]
 
 
 async def test_a_tts_says_words_that_nobody_may_cut(make_service: MakeService) -> None:
