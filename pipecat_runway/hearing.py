@@ -55,7 +55,6 @@ MATCHED_OVERRUN = 0.06  # s, where the sound was matched shortly before
 # After an interruption: window length, the score needed, and the lead needed over old speech.
 # Longer windows are surer (measured: the right sentence in 120 of 120 windows of 40 ms).
 EVIDENCE = (
-    (10 * MS, 0.9, 0.38),
     (20 * MS, 0.92, 0.35),
     (30 * MS, 0.85, 0.25),
     (40 * MS, 0.75, 0.2),
@@ -65,7 +64,6 @@ BEGINNING_SCORE = 0.6  # for all that has come of it, from its first sound on
 TIE_SCORE = 0.85  # enough, once the avatar has confirmed, for what is like old speech as well
 TIE_WINDOW = 80 * MS
 OLD_SCORE = 0.7
-OLD_WINDOW = 20 * MS  # a shorter one may be like anything that was said
 BEHIND = 500 * MS  # of old speech that is kept although it was heard: the count may be off
 NEW_REACH = 600 * MS  # of new speech from its first sound on
 DOUBT_BOUND = 0.6  # s of sound that matches nothing
@@ -300,12 +298,12 @@ class Hearing:
             window = self._loud_window(size)
             if window is None:
                 break
-            new, like_old = find(window, beginning), self._find_old(window, now)
-            old = like_old if size >= OLD_WINDOW else NO_MATCH
+            new = find(window, beginning)
+            old = self._find_old(window, now)
             if new.score < score or self._likeness(beginning[: new.end]) < BEGINNING_SCORE:
                 continue
             repeated = stale.cleared and size >= TIE_WINDOW and new.score >= TIE_SCORE
-            if repeated or new.score >= like_old.score + margin:
+            if repeated or new.score >= old.score + margin:
                 self._matches = True
                 return self._begin(head, start + new.end, min(new.end, MEMORY), now)
         if old.score >= OLD_SCORE:
