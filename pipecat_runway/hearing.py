@@ -50,7 +50,7 @@ STALL_BOUND = 0.7  # s of silence where speech was due before the rest counts as
 REPORTED_STALL = 0.5  # s of the same once the avatar has reported the end
 UNSURE = 180 * MS  # as much of a count may be a network's concealment of a loss
 OVERRUN_BOUND = 1.0  # s of sound past the end, where the end is only counted
-MATCHED_OVERRUN = 0.06  # s, where the sound was matched shortly before
+MATCHED_OVERRUN = 0.2  # s, where the sound was matched shortly before: as much may be stretched
 
 # After an interruption: window length, the score needed, and the lead needed over old speech.
 # Longer windows are surer (measured: the right sentence in 120 of 120 windows of 40 ms).
@@ -359,10 +359,11 @@ class Hearing:
         heard = self._expect(head, length, loud)
         self.voiced_at = now if loud else self.voiced_at
         self._unchecked += length
-        if loud and self._unchecked >= FOLLOW_EVERY:
+        complete = head.closed and not head.unsent
+        # At the end too: a network that stretched the sound has made the count run ahead.
+        if loud and (self._unchecked >= FOLLOW_EVERY or (complete and heard >= head.samples)):
             self._unchecked = 0
             heard = self._look_up(head, heard)
-        complete = head.closed and not head.unsent
         if not complete or (heard < head.samples and not self._given_up(head, heard)):
             return [Sound(head, pcm, min(heard, head.sent))]
         bound = MATCHED_OVERRUN if self._matches else OVERRUN_BOUND

@@ -289,3 +289,22 @@ def test_the_size_of_the_pieces_does_not_matter(sizes: list[int], seed: int) -> 
     scene.hear(silence(0.2), wave(speech(first, 8)), silence(0.5), pieces=cycle(sizes))
     assert [("started", "a"), ("finished", "a")] == scene.told
     scene.assert_whole("a", first, 8)
+
+
+@pytest.mark.parametrize("stretched", [0.06, 0.12, 0.18])
+@pytest.mark.parametrize("before", [0.03, 0.1])
+def test_a_stretch_just_before_the_end_does_not_cut_the_last_word(
+    stretched: float, before: float
+) -> None:
+    """A jitter buffer that runs dry repeats what it has; what comes then is heard all the same."""
+    scene = Scene()
+    said = wave(speech(20, 10))
+    scene.say("a", speech(20, 10))
+    place = len(said) - round(16_000 * before)
+    filler = np.resize(said[place - 320 : place], round(16_000 * stretched))
+    scene.hear(silence(0.2), said[:place], filler, said[place:], silence(1.0))
+    assert [("started", "a"), ("finished", "a")] == scene.told
+    last = np.frombuffer(bytes(scene.sound["a"]), "<i2")[-RATE // 50 :]
+    end = resampled(said[-320:], 16_000, RATE)[: len(last)]
+    likeness = np.dot(last, end) / (np.linalg.norm(last) * np.linalg.norm(end))
+    assert likeness > 0.5, "it does not end with its end"
