@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 from weakref import WeakKeyDictionary
 
@@ -57,10 +57,9 @@ SAMPLE_RATE = 24_000  # Hz, Pipecat's default, until the pipeline says otherwise
 
 @dataclass
 class _Told(Frame):
-    """Something that is told in its place among the frames; an interruption does not drop it."""
+    """Something that is told in its place among the frames."""
 
     call: Callable[[], Awaitable[None]]
-    interruptible: bool = field(default=False, init=False)
 
 
 class RunwayVideoService(AIService):
@@ -202,7 +201,7 @@ class RunwayVideoService(AIService):
         self._texts = Texts()
         self._cut_texts: list[HeardTextFrame] = []  # due ahead of an interruption
         self._voice_until = 0.0  # until then speech that was passed on is being heard
-        self._out = FrameQueue(lambda item: item if isinstance(item, Frame) else None)
+        self._out = FrameQueue()
         self._telemetry = Telemetry(self, self._out.put_nowait)
         self._tasks: list[asyncio.Task[None]] = []
         self._endings: list[asyncio.Task[None]] = []
@@ -489,14 +488,12 @@ class RunwayVideoService(AIService):
     async def _push_out(self) -> None:
         """Push frames on, one after another; the only task that does."""
         while True:
-            item: Frame | Callable[[], Awaitable[None]] = await self._out.get()
+            frame: Frame = await self._out.get()
             try:
-                if isinstance(item, _Told):
-                    await item.call()
-                elif isinstance(item, Frame):
-                    await self.push_frame(item)
+                if isinstance(frame, _Told):
+                    await frame.call()
                 else:
-                    await item()
+                    await self.push_frame(frame)
             except Exception as e:  # a frame that cannot be pushed must not hold the others
                 await self.push_error(f"a frame could not be pushed: {type(e).__name__}", e)
             finally:
@@ -527,14 +524,14 @@ class RunwayVideoService(AIService):
             return
         began = time.time()
         self._telemetry.sent(utterance.context_id, self.session_id, self._watched)
-        self._out.put_nowait(lambda: self.start_ttfb_metrics(start_time=began))
+        self._tell(lambda: self.start_ttfb_metrics(start_time=began), interruptible=True)
 
     def heard(self, utterance: Utterance) -> None:  # noqa: D102
         if utterance is not utterance.whole:
             return
         ended = time.time()
         self._telemetry.heard(utterance.context_id)
-        self._out.put_nowait(lambda: self.stop_ttfb_metrics(end_time=ended))
+        self._tell(lambda: self.stop_ttfb_metrics(end_time=ended), interruptible=True)
 
     def sound(self, utterance: Utterance, pcm: bytes) -> None:  # noqa: D102
         original: TTSAudioRawFrame = utterance.voice[0].item
@@ -571,8 +568,11 @@ class RunwayVideoService(AIService):
     def failed(self, error: RunwayError) -> None:  # noqa: D102
         self._tell(lambda: self._report(error))
 
-    def _tell(self, call: Callable[[], Awaitable[None]]) -> None:
-        self._out.put_nowait(_Told(call))
+    def _tell(self, call: Callable[[], Awaitable[None]], *, interruptible: bool = False) -> None:
+        """Tell something in its place; what is only about speech that is cut may be dropped."""
+        told = _Told(call)
+        told.interruptible = interruptible
+        self._out.put_nowait(told)
 
     async def _report(self, error: RunwayError) -> None:
         gone = self._avatar is not None and self._avatar.presence is Presence.GONE
