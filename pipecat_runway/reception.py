@@ -10,8 +10,8 @@ from typing import Protocol
 
 from livekit import rtc
 from livekit.rtc._ffi_client import FfiClient, FfiHandle
+from livekit.rtc._proto.audio_frame_pb2 import OwnedAudioFrameBuffer
 from livekit.rtc._proto.video_frame_pb2 import OwnedVideoBuffer
-from livekit.rtc._utils import RingQueue
 
 from pipecat_runway.lipsync import JitterBuffer, PictureHold
 from pipecat_runway.sizes import Picture
@@ -83,12 +83,10 @@ class Reception:
 
     async def _read_sound(self, track: rtc.Track) -> None:
         self._sound_track = track
-        stream = rtc.AudioStream(
-            track, sample_rate=self._sample_rate, num_channels=1, frame_size_ms=SOUND_FRAME_MS
-        )
+        stream = SoundStream(track, self._sample_rate)
         try:
-            async for event in stream:
-                self._listener.sound(self._identity, bytes(event.frame.data))
+            async for pcm in stream:
+                self._listener.sound(self._identity, pcm)
         finally:
             if self._sound_track is track:  # not one that has followed it
                 self._sound_track = None
@@ -141,42 +139,92 @@ class Reception:
                 self._hold.look(sound, await _jitter_buffer(picture))
 
 
+class SoundStream(rtc.AudioStream):
+    """A track's sound, 10 ms s16le mono at a time.
+
+    LiveKit's own stream has a task that takes what comes, copies it, and wakes whoever iterates.
+    Here whoever iterates takes it: a call has a hundred pieces a second.
+
+    Args:
+        track: The track.
+        sample_rate: Rate in Hz at which the sound is wanted.
+    """
+
+    def __init__(self, track: rtc.Track, sample_rate: int) -> None:
+        self._ended = False
+        super().__init__(
+            track, sample_rate=sample_rate, num_channels=1, frame_size_ms=SOUND_FRAME_MS
+        )
+
+    async def _run(self) -> None:
+        """Leave what comes to whoever iterates."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:  # type: ignore[override]
+        return self
+
+    async def __anext__(self) -> bytes:  # type: ignore[override]
+        while not self._ended:
+            event = (await self._ffi_queue.wait_for(self._is_event)).audio_stream_event
+            if event.HasField("frame_received"):
+                return _taken_sound(event.frame_received.frame)
+            self._ended = event.HasField("eos")
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Close the stream, and let go of what is still on its way."""
+        self._ffi_handle.dispose()
+        async for _ in self:
+            pass
+        await super().aclose()
+        FfiClient.instance.queue.unsubscribe(self._ffi_queue)
+
+
 class PictureStream(rtc.VideoStream):
     """A track's pictures, copied once: from LiveKit's memory into what Pipecat's frames hold.
 
-    LiveKit's own stream copies each into a bytearray, which would have to be copied again.
+    LiveKit's own stream copies each into a bytearray, which would have to be copied again. As with
+    :class:`SoundStream`, whoever iterates takes them.
 
     Args:
         track: The track.
     """
 
-    _queue: RingQueue[Picture | None]  # type: ignore[assignment]
-
     def __init__(self, track: rtc.Track) -> None:
+        self._ended = False
         super().__init__(track, format=rtc.VideoBufferType.RGB24)
+
+    async def _run(self) -> None:
+        """Leave what comes to whoever iterates."""
 
     def __aiter__(self) -> AsyncIterator[Picture]:  # type: ignore[override]
         return self
 
     async def __anext__(self) -> Picture:  # type: ignore[override]
-        if (picture := await self._queue.get()) is None:
-            raise StopAsyncIteration
-        return picture
+        while not self._ended:
+            event = (await self._ffi_queue.wait_for(self._is_event)).video_stream_event
+            if event.HasField("frame_received"):
+                return _taken_picture(event.frame_received.buffer)
+            self._ended = event.HasField("eos")
+        raise StopAsyncIteration
 
-    async def _run(self) -> None:
-        try:
-            while True:
-                event = (await self._ffi_queue.wait_for(self._is_event)).video_stream_event
-                if event.HasField("frame_received"):
-                    self._queue.put(_taken(event.frame_received.buffer))
-                elif event.HasField("eos"):
-                    break
-        finally:
-            self._queue.put(None)
-            FfiClient.instance.queue.unsubscribe(self._ffi_queue)
+    async def aclose(self) -> None:
+        """Close the stream, and let go of what is still on its way."""
+        self._ffi_handle.dispose()
+        async for _ in self:
+            pass
+        await super().aclose()
+        FfiClient.instance.queue.unsubscribe(self._ffi_queue)
 
 
-def _taken(buffer: OwnedVideoBuffer) -> Picture:
+def _taken_sound(buffer: OwnedAudioFrameBuffer) -> bytes:
+    """Take a piece of sound out of LiveKit's memory, and let that go."""
+    info = buffer.info
+    pcm = ctypes.string_at(info.data_ptr, 2 * info.num_channels * info.samples_per_channel)
+    FfiHandle(buffer.handle.id).dispose()
+    return pcm
+
+
+def _taken_picture(buffer: OwnedVideoBuffer) -> Picture:
     """Take a picture out of LiveKit's memory, and let that go."""
     info = buffer.info  # rows without gaps: the stream asks for `normalize_stride`
     rgb = ctypes.string_at(info.data_ptr, 3 * info.width * info.height)

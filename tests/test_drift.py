@@ -219,21 +219,27 @@ def test_a_transports_picture_size_can_be_read() -> None:
     assert "self._params = params" in inspect.getsource(BaseOutputTransport.__init__)
 
 
-def test_livekits_pictures_are_where_we_think() -> None:
-    """What `reception.PictureStream` does in its place is what LiveKit's stream does, but copy."""
-    stream = inspect.getsource(rtc.VideoStream)
-    for line in (
-        "await self._ffi_queue.wait_for(self._is_event)",
-        'video_event.HasField("frame_received")',
-        "frame_received.buffer",
-        "self._queue.put(event)",
-        "normalize_stride = True",
-        "FfiClient.instance.queue.unsubscribe(self._ffi_queue)",
-    ):
-        assert line in stream, line
-    frame = inspect.getsource(rtc.VideoFrame._from_owned_info)
-    for line in ("info.data_ptr", "FfiHandle(owned_info.handle.id).dispose()"):
-        assert line in frame, line
+def test_livekits_sound_and_pictures_are_where_we_think() -> None:
+    """What the streams of `reception` do is what LiveKit's do, but for one copy and one task."""
+    for stream, event in ((rtc.AudioStream, "audio_event"), (rtc.VideoStream, "video_event")):
+        source = inspect.getsource(stream)
+        for line in (
+            "self._loop.create_task(self._run())",
+            "await self._ffi_queue.wait_for(self._is_event)",
+            f'{event}.HasField("frame_received")',
+            f'elif {event}.HasField("eos"):',
+            "self._ffi_handle.dispose()",
+            "await self._task",
+            "FfiClient.instance.queue.unsubscribe(self._ffi_queue)",
+        ):
+            assert line in source, line
+    assert "frame_received.frame" in inspect.getsource(rtc.AudioStream)
+    assert "frame_received.buffer" in inspect.getsource(rtc.VideoStream)
+    assert "normalize_stride = True" in inspect.getsource(rtc.VideoStream)
+    for frame in (rtc.AudioFrame, rtc.VideoFrame):
+        source = inspect.getsource(frame._from_owned_info)  # type: ignore[attr-defined]
+        for line in ("info.data_ptr", "FfiHandle(owned_info.handle.id).dispose()"):
+            assert line in source, line
 
 
 # -- what Runway's own agent leans on -------------------------------------------------------------
