@@ -48,7 +48,8 @@ LAST_WORD_STALL = 0.08  # …so that less silence, in s, means that it is over
 REPORT_REACH = 500 * MS
 STALL_BOUND = 0.7  # s of silence where speech was due before the rest counts as lost
 REPORTED_STALL = 0.5  # s of the same once the avatar has reported the end
-UNSURE = 180 * MS  # as much of a count may be a network's concealment of a loss
+UNSURE = 180 * MS  # as much of a count may be a network's concealment of a loss…
+CONCEALED = 500 * MS  # …or as much, where sound that was recognised is not any more
 OVERRUN_BOUND = 1.0  # s of sound past the end, where the end is only counted
 MATCHED_OVERRUN = 0.2  # s, where the sound was matched shortly before: as much may be stretched
 
@@ -158,7 +159,8 @@ class Hearing:
         self._stalled = 0.0
         self._overrun = 0.0
         self._reported_end = False
-        self._sure = 0  # of the utterance that sounds, heard beyond doubt
+        self._sure = 0  # of the utterance that sounds, heard beyond doubt…
+        self._recognised = False  # …and whether that was looked up
         self.old_heard_at = self.voiced_at = 0.0
 
     @property
@@ -175,7 +177,9 @@ class Hearing:
 
         What comes after the last recognised place may be a network's concealment of a loss.
         """
-        return min(utterance.heard, max(self._sure, utterance.heard - UNSURE))
+        counted = utterance.heard - self._sure
+        unsure = CONCEALED if self._recognised and counted <= CONCEALED else UNSURE
+        return utterance.heard - max(0, min(counted, unsure))
 
     # -- what else is known -------------------------------------------------------------------
 
@@ -277,7 +281,7 @@ class Hearing:
         self._doubt = self._stalled = self._overrun = 0.0
         self._reported_end = False
         self._unchecked = FOLLOW_EVERY - FOLLOW_WINDOW + back
-        self._sure, self.voiced_at = heard, now
+        self._sure, self._recognised, self.voiced_at = heard, False, now
         raw = bytes(self._memory[-self._bytes(min(back, self._unpassed)) :])
         self._unpassed = 0
         return [Started(head), Sound(head, raw, heard)]
@@ -421,5 +425,5 @@ class Hearing:
         if match.score < FOLLOW_SCORE:
             return expected
         self._matches = True
-        self._sure = start + match.end
+        self._sure, self._recognised = start + match.end, True
         return self._sure

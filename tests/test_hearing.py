@@ -268,6 +268,27 @@ def test_sound_that_cannot_be_matched_is_followed_by_the_count() -> None:
     assert len(scene.sound["a"]) / 2 / RATE == pytest.approx(1.0, abs=0.06)
 
 
+@pytest.mark.parametrize("concealed", [0.05, 0.2, 0.35])
+def test_what_a_network_makes_up_is_not_taken_as_heard(concealed: float) -> None:
+    """Where sound stops, WebRTC goes on with something like it, which fades."""
+    scene, pcm = Scene(), speech(0, 20)
+    utterance = scene.say("a", pcm)
+    heard = wave(pcm)[: 16_000 // 10 * 8]
+    made_up = np.random.default_rng(2).normal(0, 2000, round(16_000 * concealed))
+    scene.hear(silence(0.1), heard, made_up * np.linspace(1, 0.05, len(made_up)))
+    assert utterance.heard > len(heard)
+    assert len(heard) - 16_000 * 0.1 <= scene.ear.sure(utterance) <= len(heard) + 16
+
+
+def test_a_voice_that_is_never_recognised_is_believed_but_for_what_may_be_made_up() -> None:
+    """Nothing but the count tells how far it has got."""
+    scene, pcm = Scene(), speech(0, 20)
+    utterance = scene.say("a", pcm)
+    other = wave(speech(500, 10))
+    scene.hear(silence(0.1), other)
+    assert utterance.heard - hearing.UNSURE == scene.ear.sure(utterance)
+
+
 def test_after_an_interruption_unmatched_sound_is_trusted_in_the_end() -> None:
     """An avatar that alters its sound is not mute after a barge-in."""
     scene = Scene()

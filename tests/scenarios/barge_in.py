@@ -30,6 +30,8 @@ class Report:
         calm_onsets: What passes between an uninterrupted utterance's first frame and its first
             sound apart from the worker's own time, in s.
         delays: How much longer that took right after a barge-in than in the last calm ones, in s.
+        spreads: How much longer each calm one took than those just before it, in s: what the
+            network and the machine do to an onset by themselves.
         errors: Messages of the errors reported.
     """
 
@@ -37,12 +39,18 @@ class Report:
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     calm_onsets: list[float] = field(default_factory=list)
     delays: list[float] = field(default_factory=list)
+    spreads: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
     @property
     def delay_p95(self) -> float:
         """How much later an onset is after a barge-in than without one, in s, 95th percentile."""
-        return sorted(self.delays)[min(len(self.delays) - 1, int(0.95 * len(self.delays)))]
+        return _p95(self.delays)
+
+    @property
+    def spread_p95(self) -> float:
+        """How much later an onset without a barge-in is than the last ones, in s, the same."""
+        return _p95(self.spreads)
 
 
 async def barge_ins(
@@ -76,6 +84,8 @@ async def barge_ins(
         for i in range(count):
             if calm and i % calm == 0:
                 onset = await _say(run, service, runway, f"calm-{i}", mark, NEW_PIECES)
+                if report.calm_onsets:
+                    report.spreads.append(onset - median(report.calm_onsets[-3:]))
                 report.calm_onsets.append(onset)
                 mark += NEW_PIECES
             kind = WHEN[i % len(WHEN)]
@@ -145,6 +155,10 @@ async def _say(
     opened = [event for event in events if event.kind == "stream_opened"][-1]
     first = next(event for event in played if event.data["stream"] == opened.data["stream"])
     return (opened.at - began) + (run.tape.audio(context)[0][0] - first.at)
+
+
+def _p95(times: list[float]) -> float:
+    return sorted(times)[min(len(times) - 1, int(0.95 * len(times)))]
 
 
 def _end_of(context: str) -> Callable[[Frame], bool]:
