@@ -17,8 +17,7 @@ from pipecat_runway.lipsync import JitterBuffer, PictureHold
 from pipecat_runway.sizes import Picture
 
 SOUND_FRAME_MS = 10
-PICTURES_WAITING = 2  # while whoever takes them is slow; newest wins
-SLOW = 0.05  # s that a picture is due and not taken
+PICTURES_WAITING = 2  # that are due, while whoever takes them is slow; newest wins
 LOOK_INTERVAL = 0.5  # s between looks at the jitter buffers
 
 
@@ -109,7 +108,7 @@ class Reception:
                     self._listener.seen(self._identity)
                     now = time.monotonic()
                     held.append((now + self._hold.seconds, picture))
-                    while len(held) > PICTURES_WAITING and held[0][0] < now - SLOW:
+                    while len(held) > PICTURES_WAITING and held[1][0] <= now:  # the next is due too
                         held.popleft()
                         self._dropped += 1
                     news.set()

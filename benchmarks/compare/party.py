@@ -25,6 +25,7 @@ from benchmarks.compare.record import Record
 JOIN_BOUND = 40.0  # s
 QUIET = 1.2  # s without sound: the utterance is over, also for those who know by a time-out
 SETTLE = 2.0  # s after the first picture: jitter buffers and encoders come to rest
+WARM_UP = 12.0  # s of speech: the avatar's encoder has as many bits for each party by then
 LAG_EVERY = 0.005  # s between looks at the event loop
 MEMORY_EVERY = 5.0  # s
 LINE_LIMIT = 1 << 20
@@ -135,6 +136,7 @@ class Client:
             asyncio.create_task(self._talk(party, np.load(speech), number, over))
             for number, (party, _) in enumerate(self._sessions)
         ]
+        await asyncio.sleep(WARM_UP)
         for _, record in self._sessions:
             record.clear()
         lags: list[float] = []

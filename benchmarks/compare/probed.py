@@ -1,4 +1,4 @@
-"""Ours, with LiveKit's objects wrapped: when they are given speech, and when they yield something.
+"""Ours, with LiveKit's streams wrapped: when they are given speech, and when they yield something.
 
 Apart from `ours.py`, because looking so closely costs time.
 """
@@ -15,6 +15,7 @@ from benchmarks.compare.ours import Ours
 from benchmarks.compare.pipecats import Entrance, Exit, main
 from benchmarks.compare.record import Record
 from pipecat_runway.lipsync import PictureHold
+from pipecat_runway.reception import PictureStream, SoundStream
 
 
 class ProbedEntrance(Entrance):
@@ -48,15 +49,11 @@ class Probed(Ours):
         note = record.note
         _before(rtc.ByteStreamWriter, "write", lambda pcm: note(f"wrote {len(pcm) // 2}"))
         _after(
-            rtc.VideoStream,
+            PictureStream,
             "__anext__",
-            lambda event: note(f"picture yielded {_print(event.frame.data)}"),
+            lambda picture: note(f"picture yielded {_print(picture.rgb)}"),
         )
-        _after(
-            rtc.AudioStream,
-            "__anext__",
-            lambda event: note(f"sound yielded {zlib.crc32(event.frame.data)}"),
-        )
+        _after(SoundStream, "__anext__", lambda pcm: note(f"sound yielded {zlib.crc32(pcm)}"))
         look = PictureHold.look
 
         def looked(hold: PictureHold, *buffers: Any) -> None:

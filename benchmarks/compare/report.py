@@ -13,6 +13,7 @@ NAMES = {
     "ours": "`RunwayVideoService`",
     "livekit": "LiveKit's `DataStreamAudioOutput`",
     "heygen": "`HeyGenVideoService`",
+    "pipecat": "bare `livekit.rtc` in a processor of Pipecat's",
     "ours, SmallWebRTC": "`RunwayVideoService`, after SmallWebRTC",
     "ours, LiveKit": "`RunwayVideoService`, after a LiveKit transport",
 }
@@ -172,11 +173,12 @@ def _barge_in(found: Result) -> Iterator[str]:
 def _load(found: Result) -> Iterator[str]:
     yield "### What one session costs"
     yield ""
-    floor = found.get("floor", {}).get("cpu")
+    floors = [found[name]["cpu"] for name in ("floor", "pipecat") if name in found]
     rows = [
         [
             NAMES[party],
-            f"{what['cpu']:.3f}" + (f" ({what['cpu'] / floor:.2f} ×)" if floor else ""),
+            f"{what['cpu']:.3f}",
+            " / ".join(f"{what['cpu'] / floor:.2f}" for floor in floors) or "–",
             " / ".join(f"{what['lag'][p]:.1f}" for p in ("p50", "p99", "p99.9")),
             f"{what['memory']:.0f}",
             f"{what['of the session']:.0f}",
@@ -184,7 +186,8 @@ def _load(found: Result) -> Iterator[str]:
         ]
         for party, what in found.items()
     ]
-    head = ["", "CPU, cores", "event-loop lag, ms, p50 / p99 / p99.9", "resident, MB"]
+    head = ["", "CPU, cores", "× the floor's / × Pipecat's floor's"]
+    head += ["event-loop lag, ms, p50 / p99 / p99.9", "resident, MB"]
     yield from _table([*head, "of it the session's, MB", "pictures a second"], rows)
 
 

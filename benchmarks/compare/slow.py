@@ -1,16 +1,19 @@
 """Ours in front of somebody who takes five pictures a second and no more."""
 
 import asyncio
+import time
 import weakref
 from typing import Any
 
-from livekit import rtc
 from pipecat.frames.frames import Frame, OutputImageRawFrame
 from pipecat.processors.frame_processor import FrameDirection
 
 from benchmarks.compare.ours import Ours
 from benchmarks.compare.pipecats import Exit, main
 from benchmarks.compare.record import Record
+from pipecat_runway.lipsync import PictureHold
+from pipecat_runway.reception import PictureStream
+from pipecat_runway.sizes import Picture
 
 EACH = 0.2  # s a picture takes
 
@@ -24,26 +27,36 @@ class SlowExit(Exit):
         await super().process_frame(frame, direction)
         if isinstance(frame, OutputImageRawFrame):
             await asyncio.sleep(EACH)
-            self.waiting.append(len(_pictures) - 1)  # one of them is this one
+            now = time.monotonic()
+            due = sum(at <= now for at in _due.values())
+            self.waiting.append(due - 1)  # one of them is this one
 
 
-_pictures: weakref.WeakSet[rtc.VideoFrame] = weakref.WeakSet()
+_due: dict[int, float] = {}  # when each picture that nobody has let go of may be shown
 
 
 class Slow(Ours):
-    """Ours, with a count of the pictures that LiveKit has yielded and nobody has let go of."""
+    """Ours, with a count of the pictures that have come, are due, and nobody has let go of."""
 
     def __init__(self, record: Record) -> None:
         super().__init__(record)
         self._waiting = waiting = list[int]()
-        inner = rtc.VideoStream.__anext__
+        come, look = PictureStream.__anext__, PictureHold.look
+        held = 0.0
 
-        async def yielded(stream: rtc.VideoStream) -> rtc.VideoFrameEvent:
-            event = await inner(stream)
-            _pictures.add(event.frame)
-            return event
+        async def yielded(stream: PictureStream) -> Picture:
+            picture = await come(stream)
+            _due[id(picture)] = time.monotonic() + held
+            weakref.finalize(picture, _due.pop, id(picture))
+            return picture
 
-        rtc.VideoStream.__anext__ = yielded  # type: ignore[method-assign]
+        def looked(hold: PictureHold, *buffers: Any) -> None:
+            nonlocal held
+            look(hold, *buffers)
+            held = hold.seconds
+
+        PictureStream.__anext__ = yielded  # type: ignore[method-assign]
+        PictureHold.look = looked  # type: ignore[method-assign]
 
         class Counting(SlowExit):
             pass

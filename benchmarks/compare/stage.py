@@ -33,6 +33,7 @@ PARTIES = {
     "heygen": "benchmarks.compare.heygens",
 }
 PROBED, SLOW = "ours, probed", "ours, slowly taken"
+PIPECAT_FLOOR = "pipecat"
 DELIVERED = {
     "ours, SmallWebRTC": "benchmarks.compare.over_webrtc",
     "ours, LiveKit": "benchmarks.compare.over_livekit",
@@ -40,6 +41,7 @@ DELIVERED = {
 MODULES = {
     **PARTIES,
     **DELIVERED,
+    PIPECAT_FLOOR: "benchmarks.compare.pipecat_floor",
     PROBED: "benchmarks.compare.probed",
     SLOW: "benchmarks.compare.slow",
 }
