@@ -160,7 +160,8 @@ class Hearing:
         self._overrun = 0.0
         self._reported_end = False
         self._sure = 0  # of the utterance that sounds, heard beyond doubt…
-        self._recognised = False  # …and whether that was looked up
+        self._recognised = False  # …whether that was looked up…
+        self._unrecognised = 0  # …and how much sound has come since
         self.old_heard_at = self.voiced_at = 0.0
 
     @property
@@ -177,9 +178,10 @@ class Hearing:
 
         What comes after the last recognised place may be a network's concealment of a loss.
         """
-        counted = utterance.heard - self._sure
-        unsure = CONCEALED if self._recognised and counted <= CONCEALED else UNSURE
-        return utterance.heard - max(0, min(counted, unsure))
+        sure = max(self._sure, utterance.heard - UNSURE)
+        if self._recognised and self._unrecognised <= CONCEALED:
+            sure = self._sure
+        return min(utterance.heard, sure)
 
     # -- what else is known -------------------------------------------------------------------
 
@@ -281,7 +283,8 @@ class Hearing:
         self._doubt = self._stalled = self._overrun = 0.0
         self._reported_end = False
         self._unchecked = FOLLOW_EVERY - FOLLOW_WINDOW + back
-        self._sure, self._recognised, self.voiced_at = heard, False, now
+        self._sure, self._recognised, self._unrecognised = heard, False, 0
+        self.voiced_at = now
         raw = bytes(self._memory[-self._bytes(min(back, self._unpassed)) :])
         self._unpassed = 0
         return [Started(head), Sound(head, raw, heard)]
@@ -361,7 +364,9 @@ class Hearing:
     ) -> list[Effect]:
         self._unpassed = 0
         heard = self._expect(head, length, loud)
-        self.voiced_at = now if loud else self.voiced_at
+        if loud:
+            self.voiced_at = now
+            self._unrecognised += length
         self._unchecked += length
         complete = head.closed and not head.unsent
         # At the end too: a network that stretched the sound has made the count run ahead.
@@ -425,5 +430,7 @@ class Hearing:
         if match.score < FOLLOW_SCORE:
             return expected
         self._matches = True
-        self._sure, self._recognised = start + match.end, True
-        return self._sure
+        # Made-up sound that repeats a vowel is like a later place in it.
+        self._sure, self._recognised = min(start + match.end, expected), True
+        self._unrecognised = 0
+        return start + match.end

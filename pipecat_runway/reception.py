@@ -1,12 +1,13 @@
 """What arrives of an avatar: its sound, and its picture, held until the sound has got as far."""
 
 import asyncio
+import contextlib
 import ctypes
 import time
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from livekit import rtc
 from livekit.rtc._ffi_client import FfiClient, FfiHandle
@@ -17,8 +18,9 @@ from pipecat_runway.lipsync import JitterBuffer, PictureHold
 from pipecat_runway.sizes import Picture
 
 SOUND_FRAME_MS = 10
-PICTURES_WAITING = 2  # that are due, while whoever takes them is slow; newest wins
+PICTURES_WAITING = 2  # while whoever takes them is slow: of more, those go that are late
 LOOK_INTERVAL = 0.5  # s between looks at the jitter buffers
+CLOSE_BOUND = 2.0  # s for LiveKit to say that no more comes
 
 
 @dataclass(frozen=True)
@@ -106,11 +108,8 @@ class Reception:
             try:
                 async for picture in stream:
                     self._listener.seen(self._identity)
-                    now = time.monotonic()
-                    held.append((now + self._hold.seconds, picture))
-                    while len(held) > PICTURES_WAITING and held[1][0] <= now:  # the next is due too
-                        held.popleft()
-                        self._dropped += 1
+                    held.append((time.monotonic() + self._hold.seconds, picture))
+                    self._leave_out(held)
                     news.set()
             finally:
                 for task in tasks:
@@ -124,10 +123,18 @@ class Reception:
                 await news.wait()
             if (early := held[0][0] - time.monotonic()) > 0:
                 await asyncio.sleep(early)
+            self._leave_out(held)
             _, picture = held.popleft()
             self._passed += 1
             self._size = picture.size
             await self._listener.picture(self._identity, picture)
+
+    def _leave_out(self, held: deque[tuple[float, Picture]]) -> None:
+        """Leave out the pictures whose successors are due as well, but for the latest two."""
+        now = time.monotonic()
+        while len(held) > PICTURES_WAITING and held[1][0] <= now:
+            held.popleft()
+            self._dropped += 1
 
     async def _look_at_buffers(self, picture: rtc.Track) -> None:
         """Learn how far sound and picture are apart."""
@@ -138,11 +145,42 @@ class Reception:
                 self._hold.look(sound, await _jitter_buffer(picture))
 
 
-class SoundStream(rtc.AudioStream):
-    """A track's sound, 10 ms s16le mono at a time.
+class _ReadHere:
+    """What both streams do otherwise than LiveKit's.
 
-    LiveKit's own stream has a task that takes what comes, copies it, and wakes whoever iterates.
-    Here whoever iterates takes it: a call has a hundred pieces a second.
+    Those have a task each that takes what comes, copies it, and wakes whoever iterates. Here
+    whoever iterates takes it: a call has a hundred pieces of sound a second.
+    """
+
+    _ended = False
+
+    async def _run(self) -> None:
+        """Leave what comes to whoever iterates."""
+
+    async def _next(self: Any, kind: str) -> Any:
+        """Return what came, which the caller has to let go of; None at the end."""
+        while not self._ended:
+            event = getattr(await self._ffi_queue.wait_for(self._is_event), kind)
+            if event.HasField("frame_received"):
+                return event.frame_received
+            self._ended = event.HasField("eos")
+        return None
+
+    async def _drain(self: Any) -> None:
+        """Have LiveKit send no more, and let go of what is still on its way."""
+        self._ffi_handle.dispose()
+        queue = self._ffi_queue
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_BOUND):
+                    async for _ in self:
+                        pass
+        finally:
+            FfiClient.instance.queue.unsubscribe(queue)
+
+
+class SoundStream(_ReadHere, rtc.AudioStream):
+    """A track's sound, 10 ms s16le mono at a time.
 
     Args:
         track: The track.
@@ -150,69 +188,52 @@ class SoundStream(rtc.AudioStream):
     """
 
     def __init__(self, track: rtc.Track, sample_rate: int) -> None:
-        self._ended = False
         super().__init__(
             track, sample_rate=sample_rate, num_channels=1, frame_size_ms=SOUND_FRAME_MS
         )
-
-    async def _run(self) -> None:
-        """Leave what comes to whoever iterates."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:  # type: ignore[override]
         return self
 
     async def __anext__(self) -> bytes:  # type: ignore[override]
-        while not self._ended:
-            event = (await self._ffi_queue.wait_for(self._is_event)).audio_stream_event
-            if event.HasField("frame_received"):
-                return _taken_sound(event.frame_received.frame)
-            self._ended = event.HasField("eos")
-        raise StopAsyncIteration
+        if (received := await self._next("audio_stream_event")) is None:
+            raise StopAsyncIteration
+        return _taken_sound(received.frame)
 
     async def aclose(self) -> None:
-        """Close the stream, and let go of what is still on its way."""
-        self._ffi_handle.dispose()
-        async for _ in self:
-            pass
-        await super().aclose()
-        FfiClient.instance.queue.unsubscribe(self._ffi_queue)
+        """Close the stream; bounded."""
+        try:
+            await self._drain()
+        finally:
+            await super().aclose()
 
 
-class PictureStream(rtc.VideoStream):
+class PictureStream(_ReadHere, rtc.VideoStream):
     """A track's pictures, copied once: from LiveKit's memory into what Pipecat's frames hold.
 
-    LiveKit's own stream copies each into a bytearray, which would have to be copied again. As with
-    :class:`SoundStream`, whoever iterates takes them.
+    LiveKit's own stream copies each into a bytearray, which would have to be copied again.
 
     Args:
         track: The track.
     """
 
     def __init__(self, track: rtc.Track) -> None:
-        self._ended = False
         super().__init__(track, format=rtc.VideoBufferType.RGB24)
-
-    async def _run(self) -> None:
-        """Leave what comes to whoever iterates."""
 
     def __aiter__(self) -> AsyncIterator[Picture]:  # type: ignore[override]
         return self
 
     async def __anext__(self) -> Picture:  # type: ignore[override]
-        while not self._ended:
-            event = (await self._ffi_queue.wait_for(self._is_event)).video_stream_event
-            if event.HasField("frame_received"):
-                return _taken_picture(event.frame_received.buffer)
-            self._ended = event.HasField("eos")
-        raise StopAsyncIteration
+        if (received := await self._next("video_stream_event")) is None:
+            raise StopAsyncIteration
+        return _taken_picture(received.buffer)
 
     async def aclose(self) -> None:
-        """Close the stream, and let go of what is still on its way."""
-        self._ffi_handle.dispose()
-        async for _ in self:
-            pass
-        await super().aclose()
-        FfiClient.instance.queue.unsubscribe(self._ffi_queue)
+        """Close the stream; bounded."""
+        try:
+            await self._drain()
+        finally:
+            await super().aclose()
 
 
 def _taken_sound(buffer: OwnedAudioFrameBuffer) -> bytes:

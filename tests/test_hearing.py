@@ -268,14 +268,18 @@ def test_sound_that_cannot_be_matched_is_followed_by_the_count() -> None:
     assert len(scene.sound["a"]) / 2 / RATE == pytest.approx(1.0, abs=0.06)
 
 
+@pytest.mark.parametrize("silent", [0.0, 0.4])
 @pytest.mark.parametrize("concealed", [0.05, 0.2, 0.35])
-def test_what_a_network_makes_up_is_not_taken_as_heard(concealed: float) -> None:
-    """Where sound stops, WebRTC goes on with something like it, which fades."""
-    scene, pcm = Scene(), speech(0, 20)
+@pytest.mark.parametrize("pauses", [{}, {10: 0.3}])
+def test_what_a_network_makes_up_is_not_taken_as_heard(
+    concealed: float, silent: float, pauses: dict[int, float]
+) -> None:
+    """Where sound stops, WebRTC goes on with something like it, which fades; then comes nothing."""
+    scene, pcm = Scene(), speech(0, 20, pauses=pauses)
     utterance = scene.say("a", pcm)
     heard = wave(pcm)[: 16_000 // 10 * 8]
     made_up = np.random.default_rng(2).normal(0, 2000, round(16_000 * concealed))
-    scene.hear(silence(0.1), heard, made_up * np.linspace(1, 0.05, len(made_up)))
+    scene.hear(silence(0.1), heard, made_up * np.linspace(1, 0.05, len(made_up)), silence(silent))
     assert utterance.heard > len(heard)
     assert len(heard) - 16_000 * 0.1 <= scene.ear.sure(utterance) <= len(heard) + 16
 

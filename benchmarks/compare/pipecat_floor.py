@@ -1,7 +1,7 @@
 """Pipecat's floor: the bare client as a processor of Pipecat's, and nothing more.
 
-It sends speech as it comes and pushes whatever it gets: no ledger, no ear, nothing held back, no
-barge-in. What it costs beyond the floor is Pipecat's way of a frame.
+It sends speech as it comes and pushes the pictures and whatever can be heard: no ledger, no ear,
+nothing held back, no barge-in. What it costs beyond the floor is Pipecat's way of a frame.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
 from benchmarks.compare.pacing import RATE
 from benchmarks.compare.pipecats import PipecatParty, main
+from benchmarks.compare.record import AUDIBLE
 
 
 class BareFace(FrameProcessor):
@@ -32,7 +33,7 @@ class BareFace(FrameProcessor):
     """
 
     def __init__(self, where: dict[str, Any]) -> None:
-        super().__init__()
+        super().__init__(enable_direct_mode=True)
         self._where = where
         self._room = rtc.Room()
         self._writer: rtc.ByteStreamWriter | None = None
@@ -86,8 +87,9 @@ class BareFace(FrameProcessor):
     async def _sound(self, track: rtc.Track) -> None:
         stream = rtc.AudioStream(track, sample_rate=RATE, num_channels=1, frame_size_ms=10)
         async for event in stream:
-            frame = event.frame
-            await self.push_frame(TTSAudioRawFrame(bytes(frame.data), frame.sample_rate, 1))
+            pcm = bytes(event.frame.data)
+            if max(memoryview(pcm).cast("h")) > AUDIBLE:
+                await self.push_frame(TTSAudioRawFrame(pcm, RATE, 1))
 
 
 class PipecatFloor(PipecatParty):

@@ -3,6 +3,7 @@
 Apart from `ours.py`, because looking so closely costs time.
 """
 
+import time
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +15,8 @@ from pipecat.processors.frame_processor import FrameDirection
 from benchmarks.compare.ours import Ours
 from benchmarks.compare.pipecats import Entrance, Exit, main
 from benchmarks.compare.record import Record
+from pipecat_runway import reception
 from pipecat_runway.lipsync import PictureHold
-from pipecat_runway.reception import PictureStream, SoundStream
 
 
 class ProbedEntrance(Entrance):
@@ -48,12 +49,11 @@ class Probed(Ours):
         super().__init__(record)
         note = record.note
         _before(rtc.ByteStreamWriter, "write", lambda pcm: note(f"wrote {len(pcm) // 2}"))
-        _after(
-            PictureStream,
-            "__anext__",
-            lambda picture: note(f"picture yielded {_print(picture.rgb)}"),
+        _taken(
+            "_taken_picture",
+            lambda picture, at: note(f"picture yielded {_print(picture.rgb)}", at),
         )
-        _after(SoundStream, "__anext__", lambda pcm: note(f"sound yielded {zlib.crc32(pcm)}"))
+        _taken("_taken_sound", lambda pcm, at: note(f"sound yielded {zlib.crc32(pcm)}", at))
         look = PictureHold.look
 
         def looked(hold: PictureHold, *buffers: Any) -> None:
@@ -80,15 +80,17 @@ def _before(owner: Any, name: str, tell: Callable[[Any], None]) -> None:
     setattr(owner, name, told)
 
 
-def _after(owner: Any, name: str, tell: Callable[[Any], None]) -> None:
-    inner = getattr(owner, name)
+def _taken(name: str, tell: Callable[[Any, float], None]) -> None:
+    """Tell what is taken out of LiveKit's memory, and when that was begun."""
+    inner = getattr(reception, name)
 
-    async def told(self: Any) -> Any:
-        result = await inner(self)
-        tell(result)
+    def told(buffer: Any) -> Any:
+        at = time.monotonic()
+        result = inner(buffer)
+        tell(result, at)
         return result
 
-    setattr(owner, name, told)
+    setattr(reception, name, told)
 
 
 if __name__ == "__main__":

@@ -257,8 +257,8 @@ def _slow_consumer(result: Result) -> Iterator[str]:
     waiting = ", ".join(f"{n} ({times} times)" for n, times in found["waiting"].items())
     begun, settled, ended = found["memory, MB"]
     rows = [
-        ["pictures waiting when one had been taken", waiting],
-        ["memory, MB: at the start, settled, at the end", f"{begun} / {settled} / {ended}"],
+        ["pictures that were due and waiting when one had been taken", waiting],
+        ["memory, MB: after 12 s, settled, at the end", f"{begun} / {settled} / {ended}"],
         ["memory, MB a minute once settled", f"{found['memory, MB a minute']}"],
         ["pieces of 100 ms", ", ".join(f"{n} {kind}" for kind, n in wrong.items())],
         ["first sound, ms, p50 / p95", _ms(found["onsets"]["sound"], "p50", "p95")],

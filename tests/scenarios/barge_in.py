@@ -158,7 +158,9 @@ async def _say(
 
 
 def _p95(times: list[float]) -> float:
-    return sorted(times)[min(len(times) - 1, int(0.95 * len(times)))]
+    """Return the 95th percentile of those the face has said; infinite if there are none."""
+    times = sorted(time for time in times if math.isfinite(time))
+    return times[min(len(times) - 1, int(0.95 * len(times)))] if times else math.inf
 
 
 def _end_of(context: str) -> Callable[[Frame], bool]:
