@@ -39,6 +39,7 @@ FREE = (ConcurrencyError, UnreachableError, RoomUnreachableError)
 LASTING = 30.0  # s; an avatar that lasted less is followed the later, the more often that happens
 KEPT = 5.0  # s a session whose avatar has stalled or left is kept, for it may recover…
 MENDED = 20.0  # s …and at most so long while LiveKit mends our own connection
+_PATIENCE = {Connection.HERE: KEPT, Connection.MENDING: MENDED, Connection.NONE: 0.0}
 LOOK = 0.05  # s between looks at whether it has
 CHANGE_PATIENCE = 5.0  # s another character waits for a silence before it goes on in mid-word
 
@@ -369,8 +370,7 @@ class Faces:
                 old.recover()
                 self._appear(old)
                 return True
-            mending = old.session.room.connection is Connection.MENDING
-            kept = time.monotonic() - fell_at < (MENDED if mending else KEPT)
+            kept = time.monotonic() - fell_at < _PATIENCE[old.session.room.connection]
             await asyncio.sleep(LOOK)
         await old.aclose()
         await self.sessions.end(old.session)

@@ -11,6 +11,7 @@ from pipecat.frames.frames import (
 from pipecat.pipeline.worker import PipelineParams
 
 from pipecat_runway import RunwayUsageMetricsData
+from pipecat_runway.faces import KEPT
 from pipecat_runway.simulator import RunwaySimulator
 from tests.kit.content import compare_content, damage
 from tests.kit.marks import marked_speech, numbers
@@ -51,6 +52,25 @@ async def test_the_voice_says_the_rest_and_a_face_returns(
     assert (2 if same else 0) == report.same
     assert max(report.repeated) <= REPEATED_AT_MOST
     assert 0 == report.left
+
+
+async def test_a_session_is_not_kept_for_a_room_that_is_gone(
+    make_service: MakeService, runway: RunwaySimulator
+) -> None:
+    """A frozen avatar is waited for; where its room vanishes meanwhile, nobody can come back."""
+    service = make_service(picture_timeout=0.5)
+    connected, gone = comings(service)
+    async with running(service) as run:
+        await run.started()
+        frozen = await asyncio.wait_for(connected.get(), 20)
+        await run.feed(tts_utterance(marked_speech(0, 20, RATE), RATE, 1, "a"))
+        await runway.fault("freeze@speech:0.5", frozen)
+        await asyncio.wait_for(gone.get(), 10)
+        await runway.fault("vanish", frozen)
+        session = runway.find(frozen)
+        assert session is not None
+        await asyncio.wait_for(session.ended.wait(), KEPT - 1)
+        await run.end()
 
 
 async def test_an_avatar_without_a_voice_is_given_one_more_chance(
