@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 FRAMING = 0.015  # s sound is older than its jitter buffer says: half an Opus packet, half a piece
 LONGEST = 0.3  # s
-STEP = 0.02  # s the hold may change between two looks, so that no jump is seen
+STEP = 0.02  # s the hold may change between two looks, so that no jump is seen…
+SHARE = 0.5  # …or so much of what is wrong: a jump is seen less than lips that are not in time
 
 
 @dataclass(frozen=True)
@@ -54,5 +55,6 @@ class PictureHold:
         self.offset = self.seconds - ahead
         wanted = min(LONGEST, max(0.0, ahead))
         change = wanted - self.seconds
-        self.seconds += max(-STEP, min(STEP, change)) if self._settled else change
+        step = max(STEP, SHARE * abs(change))
+        self.seconds += max(-step, min(step, change)) if self._settled else change
         self._settled = True
