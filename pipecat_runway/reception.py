@@ -166,17 +166,17 @@ class _ReadHere:
             self._ended = event.HasField("eos")
         return None
 
-    async def _drain(self: Any) -> None:
-        """Have LiveKit send no more, and let go of what is still on its way."""
+    async def aclose(self: Any) -> None:
+        """Have LiveKit send no more, and let go of what is still on its way; bounded."""
         self._ffi_handle.dispose()
-        queue = self._ffi_queue
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_BOUND):
                     async for _ in self:
                         pass
         finally:
-            FfiClient.instance.queue.unsubscribe(queue)
+            FfiClient.instance.queue.unsubscribe(self._ffi_queue)
+            await super().aclose()  # type: ignore[misc]  # of the stream this is mixed into
 
 
 class SoundStream(_ReadHere, rtc.AudioStream):
@@ -200,13 +200,6 @@ class SoundStream(_ReadHere, rtc.AudioStream):
             raise StopAsyncIteration
         return _taken_sound(received.frame)
 
-    async def aclose(self) -> None:
-        """Close the stream; bounded."""
-        try:
-            await self._drain()
-        finally:
-            await super().aclose()
-
 
 class PictureStream(_ReadHere, rtc.VideoStream):
     """A track's pictures, copied once: from LiveKit's memory into what Pipecat's frames hold.
@@ -227,13 +220,6 @@ class PictureStream(_ReadHere, rtc.VideoStream):
         if (received := await self._next("video_stream_event")) is None:
             raise StopAsyncIteration
         return _taken_picture(received.buffer)
-
-    async def aclose(self) -> None:
-        """Close the stream; bounded."""
-        try:
-            await self._drain()
-        finally:
-            await super().aclose()
 
 
 def _taken_sound(buffer: OwnedAudioFrameBuffer) -> bytes:

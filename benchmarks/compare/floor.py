@@ -78,12 +78,7 @@ class Floor:
         async for pcm in speech:
             if writer is None:
                 self._record.note("in")
-                writer = await self._room.local_participant.stream_bytes(
-                    f"AUDIO_{uuid.uuid4().hex[:12]}",
-                    topic="lk.audio_stream",
-                    destination_identities=[self._avatar],
-                    attributes={"sample_rate": str(RATE), "num_channels": "1"},
-                )
+                writer = await speech_stream(self._room, self._avatar)
             await writer.write(pcm)
         if writer is not None:
             await writer.aclose()
@@ -106,6 +101,16 @@ class Floor:
         if not json.loads(call.payload)["interrupted"]:
             self._record.note("stopped", time.monotonic())
         return "ok"
+
+
+async def speech_stream(room: rtc.Room, avatar: str) -> rtc.ByteStreamWriter:
+    """Open the byte stream of one utterance, 24 kHz mono."""
+    return await room.local_participant.stream_bytes(
+        f"AUDIO_{uuid.uuid4().hex[:12]}",
+        topic="lk.audio_stream",
+        destination_identities=[avatar],
+        attributes={"sample_rate": str(RATE), "num_channels": "1"},
+    )
 
 
 if __name__ == "__main__":

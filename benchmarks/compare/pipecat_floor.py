@@ -5,7 +5,6 @@ nothing held back, no barge-in. What it costs beyond the floor is Pipecat's way 
 """
 
 import asyncio
-import uuid
 from typing import Any
 
 from livekit import rtc
@@ -20,6 +19,7 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
+from benchmarks.compare.floor import speech_stream
 from benchmarks.compare.pacing import RATE
 from benchmarks.compare.pipecats import PipecatParty, main
 from benchmarks.compare.record import AUDIBLE
@@ -43,12 +43,7 @@ class BareFace(FrameProcessor):
         await super().process_frame(frame, direction)
         match frame:
             case TTSStartedFrame():
-                self._writer = await self._room.local_participant.stream_bytes(
-                    f"AUDIO_{uuid.uuid4().hex[:12]}",
-                    topic="lk.audio_stream",
-                    destination_identities=[self._where["avatar"]],
-                    attributes={"sample_rate": str(RATE), "num_channels": "1"},
-                )
+                self._writer = await speech_stream(self._room, self._where["avatar"])
             case TTSAudioRawFrame() if self._writer is not None:
                 await self._writer.write(frame.audio)
                 return
@@ -93,7 +88,7 @@ class BareFace(FrameProcessor):
 
 
 class PipecatFloor(PipecatParty):
-    """A pipeline with the least that could be a face in it."""
+    """A pipeline with the bare client in it."""
 
     async def service(self, where: dict[str, Any]) -> FrameProcessor:
         return BareFace(where)

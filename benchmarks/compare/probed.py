@@ -1,4 +1,4 @@
-"""Ours, with LiveKit's streams wrapped: when they are given speech, and when they yield something.
+"""Ours, observed: when LiveKit is given speech, and when something is taken out of its memory.
 
 Apart from `ours.py`, because looking so closely costs time.
 """
