@@ -304,10 +304,9 @@ class BackendRoom:
             RoomUnreachableError: No connection came about.
         """
         await _join(self._membership, self._credentials, self._session_id)
-        local = self._room.local_participant
-        _be_patient(local, self._methods)
+        _be_patient(self._room.local_participant, self._methods)
         for method in self._methods:
-            local.register_rpc_method(method, self._on_call)
+            self._membership.answer(method, self._on_call)
         self._look()
 
     async def close(self) -> None:

@@ -194,9 +194,8 @@ class AvatarRoom:
         """
         token = self._token(self.identity, ttl=datetime.timedelta(minutes=10))
         await self._membership.join(self._url, token)
-        local = self._room.local_participant
-        local.register_rpc_method(wire.RPC_PLAYBACK_STARTED, self._on_playback_started)
-        local.register_rpc_method(wire.RPC_PLAYBACK_FINISHED, self._on_playback_finished)
+        self._membership.answer(wire.RPC_PLAYBACK_STARTED, self._on_playback_started)
+        self._membership.answer(wire.RPC_PLAYBACK_FINISHED, self._on_playback_finished)
         for participant in self._room.remote_participants.values():
             self._on_participant(participant)
 
