@@ -12,8 +12,9 @@ Nothing here does IO or knows the time: sound and `now` come in, :class:`Started
 :class:`Finished` and :class:`StillSpeaking` go out.
 """
 
+from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -36,6 +37,7 @@ MS = SPEECH_RATE // 1000  # samples in a millisecond
 
 MEMORY = 1000 * MS  # how much returned sound is kept while it is not known whose it is
 PRE_ROLL = 10 * MS  # passed on ahead of the first loud piece, for soft beginnings
+SILENCE_BEFORE = 20 * MS  # new speech is looked up together with so much before its beginning
 QUIET_LEVEL = 40.0  # RMS in 16-bit steps: what is softer is silence (-58 dBFS)
 NOISE_FACTOR = 4.0  # …or softer than this many times the idle noise
 
@@ -64,6 +66,7 @@ EVIDENCE = (
 BEGINNING_SCORE = 0.6  # for all that has come of it, from its first sound on
 TIE_SCORE = 0.85  # enough, once the avatar has confirmed, for what is like old speech as well
 TIE_WINDOW = 80 * MS
+ON_TIME = 60 * MS  # …unless that has gone on in its own time, or nearly so
 OLD_SCORE = 0.7
 BEHIND = 500 * MS  # of old speech that is kept although it was heard: the count may be off
 NEW_REACH = 600 * MS  # of new speech from its first sound on
@@ -122,13 +125,28 @@ class _Stale:
     """Interrupted speech that may still come back."""
 
     sound: Samples
-    since: float
+    cut: int  # where it had got…
+    since: float  # …when it was cut
     until: float
     bound: float = STALE_BOUND
     cleared: bool = False
-    position: int = 0  # of the last sound recognised…
-    position_at: float = 0.0  # …and when that was
     reported: bool = False
+    recognised: deque[tuple[float, int]] = field(init=False)  # when, and which place of it
+
+    def __post_init__(self) -> None:
+        self.recognised = deque([(self.since, self.cut)], MEMORY // (10 * MS))
+
+    @property
+    def position(self) -> int:
+        """The place that was recognised last."""
+        return self.recognised[-1][1]
+
+    def due(self, now: float, known: float | None = None) -> int:
+        """Return where it is by now, in its own time, by what was known of it at some time."""
+        known = now if known is None else known
+        earlier = (each for each in reversed(self.recognised) if each[0] <= known)
+        at, place = next(earlier, self.recognised[0])
+        return place + round((now - at) * SPEECH_RATE)
 
 
 class Hearing:
@@ -195,8 +213,7 @@ class Hearing:
             return
         sound = np.concatenate([piece for piece, _ in pieces])
         until = now + len(sound) / SPEECH_RATE + STALE_BOUND
-        position = min(BEHIND, pieces[0][1])
-        self._stale = _Stale(sound, now, until, position=position, position_at=now)
+        self._stale = _Stale(sound, min(BEHIND, pieces[0][1]), now, until)
         self._doubt = 0.0
 
     def cleared(self, now: float) -> None:
@@ -297,9 +314,10 @@ class Hearing:
             return []
         reference = samples(head.speech(0, head.sent))
         lead = voiced_start(reference, self.threshold)
-        start = max(0, lead - PRE_ROLL)
+        start = lead - SILENCE_BEFORE
         # It begins with its beginning: no more of it can have come than there was time for.
-        beginning = reference[start : lead + min(NEW_REACH, self._offered)]
+        beginning = reference[max(0, start) : lead + min(NEW_REACH, self._offered)]
+        beginning = np.pad(beginning, (max(0, -start), 0))
         old = NO_MATCH
         for size, score, margin in EVIDENCE:
             window = self._loud_window(size)
@@ -309,10 +327,14 @@ class Hearing:
             old = self._find_old(window, now)
             if new.score < score or self._likeness(beginning[: new.end]) < BEGINNING_SCORE:
                 continue
-            repeated = stale.cleared and size >= TIE_WINDOW and new.score >= TIE_SCORE
-            if repeated or new.score >= old.score + margin:
+            tie = stale.cleared and size >= TIE_WINDOW and new.score >= TIE_SCORE
+            if tie and old.score >= OLD_SCORE:
+                began = now - (new.end - SILENCE_BEFORE) / SPEECH_RATE
+                tie = abs(old.end - stale.due(now, began)) > ON_TIME  # old speech has not gone on
+            if tie or new.score >= old.score + margin:
                 self._matches = True
-                return self._begin(head, start + new.end, min(new.end, MEMORY), now)
+                back = min(new.end - SILENCE_BEFORE + PRE_ROLL, MEMORY)
+                return self._begin(head, start + new.end, back, now)
         if old.score >= OLD_SCORE:
             return self._heard_old(old, now)
         self._doubt += length / SPEECH_RATE
@@ -338,10 +360,12 @@ class Hearing:
     def _find_old(self, window: Samples, now: float) -> Match:
         stale = self._stale
         assert stale is not None
-        # It goes on where it was, in its own time or later.
-        due = stale.position + round((now - stale.position_at) * SPEECH_RATE)
-        start = max(0, stale.position - FOLLOW_REACH)
-        near = find(window, stale.sound[start : due + FOLLOW_REACH])
+        # It goes on where it was, in its own time or later; a vowel may be taken for another part
+        # of itself, so the place it would have without any delay counts as well.
+        unhindered = stale.cut + round((now - stale.since) * SPEECH_RATE)
+        start = max(0, min(stale.position, unhindered) - FOLLOW_REACH)
+        stop = max(stale.due(now), unhindered) + FOLLOW_REACH
+        near = find(window, stale.sound[start:stop])
         return Match(near.score, start + near.end)
 
     def _heard_old(self, old: Match, now: float) -> list[Effect]:
@@ -350,7 +374,7 @@ class Hearing:
         self._matches = True
         self._doubt = 0.0
         self.old_heard_at = now
-        stale.position, stale.position_at = old.end, now
+        stale.recognised.append((now, old.end))
         stale.until = max(stale.until, now + stale.bound)
         if stale.reported or now - stale.since < IGNORED_BOUND:
             return []
@@ -389,13 +413,7 @@ class Hearing:
         self._doubt = 0.0
         tail = samples(head.speech(head.samples - TAIL, head.samples))
         self._stale = _Stale(
-            tail,
-            since=now,
-            until=now + TAIL_BOUND,
-            bound=TAIL_BOUND,
-            cleared=True,
-            position=len(tail),
-            position_at=now,
+            tail, len(tail), now, until=now + TAIL_BOUND, bound=TAIL_BOUND, cleared=True
         )
         return [Sound(head, pcm[:keep], head.samples - lost), Finished(head, lost)]
 
