@@ -14,6 +14,10 @@ OLD = "The weather in the mountains changes quickly, so take a warm jacket and s
 NEW = "Sorry, of course. Your table is booked for seven o'clock this evening."
 SAME_START = "The weather in the mountains is fine today, and it will stay that way."
 
+# 80 ms of the first sentence are nearly the beginning of the second.
+ALIKE = "That's a great question, and I am happy to explain it."
+BEGINS_ALIKE = "Can you hear me? Good. Could you spell it, letter by letter?"
+
 Speak = Callable[[str], Wave]
 
 
@@ -102,3 +106,18 @@ def test_sentences_are_told_apart_after_an_interruption(
     assert before == len(scene.sound["old"])
     assert [("started", "new"), ("finished", "new")] == scene.told[-2:]
     assert_same_speech(bytes(scene.sound["new"]), fresh)
+
+
+@pytest.mark.parametrize("stretched", [0, 500, -500])
+def test_old_words_that_go_on_are_not_taken_for_the_beginning_of_the_new(
+    speak: Speak, stretched: int
+) -> None:
+    """However like it they are: they come in their own time, or where the network left them."""
+    old, scene = speak(ALIKE), Scene()
+    scene.say("old", pcm(old))
+    back, at, until = opus(old, 32_000), round(16_000 * 1.263), round(16_000 * 2.763)
+    scene.hear(silence(0.2), back[:at])
+    scene.interrupt()
+    scene.say("new", pcm(speak(BEGINS_ALIKE)))
+    scene.hear(back[at + stretched : until])
+    assert [("started", "old")] == scene.told

@@ -6,8 +6,10 @@ import time
 from typing import Any
 
 import pytest
+from livekit import api, rtc
 from pipecat.frames.frames import TTSStoppedFrame
 
+from pipecat_runway.joining import Membership
 from pipecat_runway.simulator import Faults, LiveKitServer, RunwaySimulator
 from tests.conftest import service_for
 from tests.kit.marks import marked_speech
@@ -67,3 +69,21 @@ async def test_a_room_of_agents_alone_is_not_closed_under_a_call() -> None:
         assert run.tape.audio("u")
         assert [] == run.errors
         await run.end()
+
+
+async def test_a_room_that_was_left_answers_nothing_any_more(livekit_server: LiveKitServer) -> None:
+    """Each method it still answered would keep it in LiveKit's memory for good."""
+    room = rtc.Room()
+    membership = Membership(room)
+    token = (
+        api.AccessToken(livekit_server.api_key, livekit_server.api_secret)
+        .with_identity("somebody")
+        .with_grants(api.VideoGrants(room_join=True, room="left"))
+    )
+    await membership.join(livekit_server.url, token.to_jwt())
+    for method in ("one", "two"):
+        membership.answer(method, lambda call: "ok")
+    answered = room.local_participant._rpc_handlers
+    assert {"one", "two"} == answered.keys()
+    await membership.leave()
+    assert not answered
