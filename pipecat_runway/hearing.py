@@ -66,7 +66,7 @@ EVIDENCE = (
 BEGINNING_SCORE = 0.6  # for all that has come of it, from its first sound on
 TIE_SCORE = 0.85  # enough, once the avatar has confirmed, for what is like old speech as well
 TIE_WINDOW = 80 * MS
-ON_TIME = 60 * MS  # …unless that has gone on in its own time, or nearly so
+ON_TIME = 60 * MS  # a network moves sound about by so much
 OLD_SCORE = 0.7
 BEHIND = 500 * MS  # of old speech that is kept although it was heard: the count may be off
 NEW_REACH = 600 * MS  # of new speech from its first sound on
@@ -131,22 +131,31 @@ class _Stale:
     bound: float = STALE_BOUND
     cleared: bool = False
     reported: bool = False
-    recognised: deque[tuple[float, int]] = field(init=False)  # when, and which place of it
+    recognised: deque[tuple[float, int]] = field(init=False)  # when, and which place; first the cut
 
     def __post_init__(self) -> None:
-        self.recognised = deque([(self.since, self.cut)], MEMORY // (10 * MS))
+        self.recognised = deque([(self.since, self.cut)], MEMORY // (5 * MS))
 
     @property
     def position(self) -> int:
-        """The place that was recognised last."""
+        """The place that was recognised last, or where it was cut."""
         return self.recognised[-1][1]
 
     def due(self, now: float, known: float | None = None) -> int:
-        """Return where it is by now, in its own time, by what was known of it at some time."""
+        """Return where it is if it goes on in its own time, by what was known at some time."""
         known = now if known is None else known
         earlier = (each for each in reversed(self.recognised) if each[0] <= known)
         at, place = next(earlier, self.recognised[0])
         return place + round((now - at) * SPEECH_RATE)
+
+
+def _kept(cut: Utterance) -> tuple[Samples, int]:
+    """Return what may still come back of an utterance that was cut, and where it was cut."""
+    sound = samples(cut.speech(cut.heard - BEHIND, cut.sent))
+    if cut.heard > BEHIND:
+        return sound, BEHIND
+    # Its beginning is looked up together with the silence before it, as that of new speech is.
+    return np.pad(sound, (SILENCE_BEFORE, 0)), SILENCE_BEFORE + cut.heard
 
 
 class Hearing:
@@ -205,15 +214,15 @@ class Hearing:
 
     def interrupted(self, cut: Iterable[Utterance], now: float) -> None:
         """Note that these utterances were cut: what was sent of them may still come back."""
-        pieces = [(samples(u.speech(u.heard - BEHIND, u.sent)), u.heard) for u in cut if u.sent]
-        if self._stale is not None:
-            rest = self._stale.sound[max(0, self._stale.position - BEHIND) :]
-            pieces.insert(0, (rest, self._stale.position))
+        pieces = [_kept(u) for u in cut if u.sent]
         if not pieces:
             return
+        if self._stale is not None:
+            place = self._stale.position
+            pieces.insert(0, (self._stale.sound[max(0, place - BEHIND) :], min(BEHIND, place)))
         sound = np.concatenate([piece for piece, _ in pieces])
         until = now + len(sound) / SPEECH_RATE + STALE_BOUND
-        self._stale = _Stale(sound, min(BEHIND, pieces[0][1]), now, until)
+        self._stale = _Stale(sound, pieces[0][1], now, until)
         self._doubt = 0.0
 
     def cleared(self, now: float) -> None:
@@ -328,9 +337,9 @@ class Hearing:
             if new.score < score or self._likeness(beginning[: new.end]) < BEGINNING_SCORE:
                 continue
             tie = stale.cleared and size >= TIE_WINDOW and new.score >= TIE_SCORE
-            if tie and old.score >= OLD_SCORE:
-                began = now - (new.end - SILENCE_BEFORE) / SPEECH_RATE
-                tie = abs(old.end - stale.due(now, began)) > ON_TIME  # old speech has not gone on
+            if tie and old.score >= OLD_SCORE:  # …unless that has gone on in its own time
+                before = now - (new.end - SILENCE_BEFORE + ON_TIME) / SPEECH_RATE
+                tie = abs(old.end - stale.due(now, before)) > ON_TIME
             if tie or new.score >= old.score + margin:
                 self._matches = True
                 back = min(new.end - SILENCE_BEFORE + PRE_ROLL, MEMORY)
@@ -360,11 +369,12 @@ class Hearing:
     def _find_old(self, window: Samples, now: float) -> Match:
         stale = self._stale
         assert stale is not None
-        # It goes on where it was, in its own time or later; a vowel may be taken for another part
-        # of itself, so the place it would have without any delay counts as well.
+        # It goes on where it was, in its own time or later. A vowel may have been taken for another
+        # part of itself, so the place it would have without any delay is looked at as well.
+        place, due = stale.position, stale.due(now)
         unhindered = stale.cut + round((now - stale.since) * SPEECH_RATE)
-        start = max(0, min(stale.position, unhindered) - FOLLOW_REACH)
-        stop = max(stale.due(now), unhindered) + FOLLOW_REACH
+        start = max(0, min(place, max(unhindered, place - FOLLOW_REACH)) - FOLLOW_REACH)
+        stop = max(due, min(unhindered, due + FOLLOW_REACH)) + FOLLOW_REACH
         near = find(window, stale.sound[start:stop])
         return Match(near.score, start + near.end)
 

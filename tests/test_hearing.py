@@ -242,6 +242,48 @@ def test_new_speech_is_known_by_its_second_piece(quiet: float) -> None:
     assert ("started", "new") == scene.told[-1]
 
 
+@pytest.mark.parametrize("stretched", [0.0, 0.02, 0.04, 0.06])
+def test_a_sentence_that_is_said_again_is_heard_although_a_network_stretches_it(
+    stretched: float,
+) -> None:
+    """Its beginning, a vowel in it made longer, is old speech as well; the avatar has confirmed."""
+    scene = Scene()
+    said, at = wave(speech(200, 25)), 400
+    scene.say("old", speech(200, 25))
+    scene.hear(silence(0.1), said[:3_000])
+    scene.interrupt()
+    scene.say("new", speech(200, 25))
+    longer = np.resize(said[at - 320 : at], round(16_000 * stretched))
+    scene.hear(silence(0.2), said[:at], longer, said[at:8_000])
+    assert ("started", "new") == scene.told[-1]
+
+
+def test_old_speech_nothing_of_which_was_heard_is_not_taken_for_new_speech_that_begins_alike() -> (
+    None
+):
+    """As long as the avatar has not confirmed, it may be saying the old."""
+    scene = Scene()
+    said = wave(speech(200, 25))
+    scene.say("old", speech(200, 25))
+    scene.hear(silence(0.1))
+    scene.interrupt(cleared=False)
+    scene.say("new", speech(200, 25)[: 2 * 1_600] + speech(300, 6))
+    scene.hear(silence(0.086), said[:8_000])
+    assert [] == scene.told
+
+
+def test_a_second_interruption_that_cuts_nothing_does_not_undo_the_confirmation() -> None:
+    """A sentence that is said again after two interruptions in a row is heard."""
+    scene = Scene()
+    scene.say("old", speech(200, 25))
+    scene.hear(silence(0.1), wave(speech(200, 25))[:4_000])
+    scene.interrupt()
+    scene.interrupt(cleared=False)
+    scene.say("new", speech(200, 25))
+    scene.hear(silence(0.2), wave(speech(200, 25))[:8_000])
+    assert ("started", "new") == scene.told[-1]
+
+
 def test_an_avatar_that_goes_on_speaking_is_reported_once() -> None:
     """Two seconds of old speech after an interruption are not normal."""
     scene = Scene()
