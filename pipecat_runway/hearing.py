@@ -141,12 +141,17 @@ class _Stale:
         """The place that was recognised last, or where it was cut."""
         return self.recognised[-1][1]
 
-    def due(self, now: float, known: float | None = None) -> int:
-        """Return where it is if it goes on in its own time, by what was known at some time."""
-        known = now if known is None else known
-        earlier = (each for each in reversed(self.recognised) if each[0] <= known)
-        at, place = next(earlier, self.recognised[0])
+    def due(self, now: float) -> int:
+        """Return where it is by now if it has gone on in its own time."""
+        at, place = self.recognised[-1]
         return place + round((now - at) * SPEECH_RATE)
+
+    def goes_on(self, place: int, now: float, before: float) -> bool:
+        """Whether it is where it would be in its own time, by a place known before some time."""
+        known = [each for each in self.recognised if each[0] <= before] or [self.recognised[0]]
+        return any(
+            abs(place - then - round((now - at) * SPEECH_RATE)) <= ON_TIME for at, then in known
+        )
 
 
 def _kept(cut: Utterance) -> tuple[Samples, int]:
@@ -338,8 +343,8 @@ class Hearing:
                 continue
             tie = stale.cleared and size >= TIE_WINDOW and new.score >= TIE_SCORE
             if tie and old.score >= OLD_SCORE:  # …unless that has gone on in its own time
-                before = now - (new.end - SILENCE_BEFORE + ON_TIME) / SPEECH_RATE
-                tie = abs(old.end - stale.due(now, before)) > ON_TIME
+                began = now - (new.end - SILENCE_BEFORE) / SPEECH_RATE
+                tie = not stale.goes_on(old.end, now, before=began - ON_TIME / SPEECH_RATE)
             if tie or new.score >= old.score + margin:
                 self._matches = True
                 back = min(new.end - SILENCE_BEFORE + PRE_ROLL, MEMORY)
