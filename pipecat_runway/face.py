@@ -19,6 +19,7 @@ from pipecat_runway.reception import Watched
 from pipecat_runway.room import AvatarRoom, SpeechStream
 from pipecat_runway.session import AvatarSession
 
+PIECE = 7_500  # samples sent at once: as many as LiveKit's library puts into one packet
 CLEAR_BOUND = 0.5  # s the next stream waits for the answer to lk.clear_buffer
 CLEAR_BOUND_MUTE = 0.02  # s, once this avatar has left one unanswered
 REPEAT_AFTER = 1.0  # s without onset, after an unanswered clear: the speech is sent once more
@@ -120,8 +121,10 @@ class Face:
             self._doubtful = None if confirmed else utterance
             self._on_sent(utterance)
         assert self._stream is not None
-        start, utterance.sent = utterance.sent, utterance.samples
-        if utterance.sent > start:
+        # By the piece, so that the rest of a burst is not in the way of an lk.clear_buffer.
+        while utterance.unsent and utterance is self._streamed and not utterance.over:
+            start = utterance.sent
+            utterance.sent = min(start + PIECE, utterance.samples)
             await self._stream.write(utterance.speech(start, utterance.sent))
         if utterance.closed and not utterance.unsent and utterance is self._streamed:
             await self._close_stream()
