@@ -87,3 +87,6 @@ async def test_a_room_that_was_left_answers_nothing_any_more(livekit_server: Liv
     assert {"one", "two"} == answered.keys()
     await membership.leave()
     assert not answered
+    server = livekit_server
+    async with api.LiveKitAPI(server.url, server.api_key, server.api_secret) as livekit:
+        await livekit.room.delete_room(api.DeleteRoomRequest(room="left"))
