@@ -360,8 +360,8 @@ COUNTS = {
 def _dropped_datagrams() -> int:
     """How many UDP datagrams this machine has dropped because nobody fetched them in time.
 
-    The network of these counts is the loopback: what is missing without one of these was not lost
-    on the way. 0 where the system does not say.
+    The network of these counts is the loopback, where a packet is seldom lost otherwise. 0 where
+    the system does not say.
     """
     counted = Path("/proc/net/snmp")  # Linux
     if not counted.exists():

@@ -142,16 +142,23 @@ class _Stale:
         return self.recognised[-1][1]
 
     def due(self, now: float) -> int:
-        """Return where it is by now if it has gone on in its own time."""
-        at, place = self.recognised[-1]
-        return place + round((now - at) * SPEECH_RATE)
+        """Return where it is by now if it has gone on from the last known place in its own time."""
+        return _gone_on(self.recognised[-1], now)
+
+    def unhindered(self, now: float) -> int:
+        """Return where it is by now if nothing has held it up since it was cut."""
+        return _gone_on((self.since, self.cut), now)
 
     def goes_on(self, place: int, now: float, before: float) -> bool:
         """Whether it is where it would be in its own time, by a place known before some time."""
         known = [each for each in self.recognised if each[0] <= before] or [self.recognised[0]]
-        return any(
-            abs(place - then - round((now - at) * SPEECH_RATE)) <= ON_TIME for at, then in known
-        )
+        return any(abs(place - _gone_on(each, now)) <= ON_TIME for each in known)
+
+
+def _gone_on(known: tuple[float, int], now: float) -> int:
+    """Return where speech is by now that was at a place at some time, in its own time."""
+    at, place = known
+    return place + round((now - at) * SPEECH_RATE)
 
 
 def _kept(cut: Utterance) -> tuple[Samples, int]:
@@ -376,8 +383,7 @@ class Hearing:
         assert stale is not None
         # It goes on where it was, in its own time or later. A vowel may have been taken for another
         # part of itself, so the place it would have without any delay is looked at as well.
-        place, due = stale.position, stale.due(now)
-        unhindered = stale.cut + round((now - stale.since) * SPEECH_RATE)
+        place, due, unhindered = stale.position, stale.due(now), stale.unhindered(now)
         start = max(0, min(place, max(unhindered, place - FOLLOW_REACH)) - FOLLOW_REACH)
         stop = max(due, min(unhindered, due + FOLLOW_REACH)) + FOLLOW_REACH
         near = find(window, stale.sound[start:stop])
