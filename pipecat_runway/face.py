@@ -29,6 +29,7 @@ EARLY_PIECES = 50  # of 10 ms that are kept at most before its turn
 DEAF_BOUND = 0.7  # s without any sound from the track while an utterance sounds
 SILENT = 0.3  # s without its voice: then a picture that stands still is no hiccup of the picture
 BLIND_BOUND = 3.0  # s without a picture, whatever is heard
+REST_AFTER = 0.5  # s without speech before its sound is taken by larger pieces
 STEADY = 0.3  # s of pictures before an avatar is taken as recovered
 
 
@@ -109,6 +110,7 @@ class Face:
             RoomError: If it cannot be sent.
         """
         if utterance is not self._streamed:
+            self._room.listen(self.identity, closely=True)
             await self._close_stream()
             confirmed = await self._pass_gate()
             if utterance.over:
@@ -243,6 +245,10 @@ class Face:
     def look(self) -> list[Effect]:
         """Return what its silence means by now."""
         head, now = self._ledger.head, time.monotonic()
+        if head is None:
+            spoke_at = max(self._sent_at, self._hearing.voiced_at)
+            resting = now - spoke_at > REST_AFTER and not self._hearing.is_wary
+            self._room.listen(self.identity, closely=not resting)
         if head is None or not head.sent:
             return []
         if head.stage is Stage.SOUNDING:

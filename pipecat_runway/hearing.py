@@ -39,12 +39,15 @@ MEMORY = 1000 * MS  # how much returned sound is kept while it is not known whos
 PRE_ROLL = 10 * MS  # passed on ahead of the first loud piece, for soft beginnings
 SILENCE_BEFORE = 20 * MS  # new speech is looked up together with so much before its beginning
 QUIET_LEVEL = 40.0  # RMS in 16-bit steps: what is softer is silence (-58 dBFS)
-NOISE_FACTOR = 4.0  # …or softer than this many times the idle noise
+NOISE_FACTOR = 4.0  # …or softer than this many times the idle noise…
+NOISE_SPAN = 500 * MS  # …of about so much before
 
 FOLLOW_WINDOW = 50 * MS  # compared while an utterance sounds
 FOLLOW_EVERY = 80 * MS
 FOLLOW_REACH = 250 * MS  # how far off the expected place it is looked for
 FOLLOW_SCORE = 0.6
+NEAR = 10 * MS  # off the expected place it is looked for first: a tenth of the work
+NEAR_SCORE = 0.9  # …and if it is as like as that, nowhere else
 LAST_WORD = 60 * MS  # before the end, where the count may be behind by a jitter buffer's doing…
 LAST_WORD_STALL = 0.08  # …so that less silence, in s, means that it is over
 REPORT_REACH = 500 * MS
@@ -208,6 +211,11 @@ class Hearing:
         """RMS level above which sound is not silence."""
         return max(QUIET_LEVEL, NOISE_FACTOR * self._noise)
 
+    @property
+    def is_wary(self) -> bool:
+        """Whether old speech may still come back."""
+        return self._stale is not None
+
     def lead(self, utterance: Utterance) -> int:
         """Return how many samples of silence the speech that was sent begins with."""
         return voiced_start(samples(utterance.speech(0, utterance.sent)), self.threshold)
@@ -287,7 +295,7 @@ class Hearing:
         if self._stale is not None:
             return self._watch(loud, length, now)
         if not loud:
-            self._noise += 0.02 * (volume - self._noise)
+            self._noise += min(1.0, length / NOISE_SPAN) * (volume - self._noise)
         return []
 
     def _remember(self, pcm: bytes) -> int:
@@ -463,10 +471,13 @@ class Hearing:
         window = self._loud_window(FOLLOW_WINDOW)
         if window is None:
             return expected
-        start = max(0, expected - FOLLOW_WINDOW - FOLLOW_REACH)
-        stop = min(head.sent, expected + FOLLOW_REACH)
-        match = find(window, samples(head.speech(start, stop)))
-        if match.score < FOLLOW_SCORE:
+        for reach, score in ((NEAR, NEAR_SCORE), (FOLLOW_REACH, FOLLOW_SCORE)):
+            start = max(0, expected - FOLLOW_WINDOW - reach)
+            stop = min(head.sent, expected + reach)
+            match = find(window, samples(head.speech(start, stop)))
+            if match.score >= score:
+                break
+        else:
             return expected
         self._matches = True
         # Made-up sound that repeats a vowel is like a later place in it.

@@ -17,7 +17,8 @@ from livekit.rtc._proto.video_frame_pb2 import OwnedVideoBuffer
 from pipecat_runway.lipsync import JitterBuffer, PictureHold
 from pipecat_runway.sizes import Picture
 
-SOUND_FRAME_MS = 10
+SOUND_FRAME_MS = 10  # of sound taken at once while speech is expected…
+IDLE_FRAME_MS = 100  # …and while none is: each piece costs as much as the work on it
 PICTURES_WAITING = 2  # while whoever takes them is slow: of more, those go that are late
 LOOK_INTERVAL = 0.5  # s between looks at the jitter buffers
 CLOSE_BOUND = 2.0  # s for LiveKit to say that no more comes
@@ -45,7 +46,7 @@ class Listener(Protocol):
     """Who sees and hears it. Called on the event loop; must not block."""
 
     def sound(self, identity: str, pcm: bytes) -> None:
-        """A piece of its sound: 10 ms s16le mono at the rate asked for."""
+        """A piece of its sound, s16le mono at the rate asked for: 10 ms, or 100 while idle."""
 
     def seen(self, identity: str) -> None:
         """A picture of it has arrived; it may be held for its sound, or left out."""
@@ -66,6 +67,8 @@ class Reception:
     def __init__(self, identity: str, *, sample_rate: int, listener: Listener) -> None:
         self._identity, self._sample_rate, self._listener = identity, sample_rate, listener
         self._sound_track: rtc.Track | None = None
+        self._sound_stream: SoundStream | None = None
+        self._frame_ms = SOUND_FRAME_MS
         self._hold = PictureHold()
         self._passed = self._dropped = 0
         self._size: tuple[int, int] | None = None
@@ -74,6 +77,17 @@ class Reception:
     def watched(self) -> Watched:
         """What has been seen so far."""
         return Watched(self._passed, self._dropped, self._hold.offset, self._size)
+
+    def listen(self, *, closely: bool) -> None:
+        """Take its sound by small pieces or by large ones, from now on.
+
+        A change costs a few ms in which its sound is not heard.
+        """
+        frame_ms = SOUND_FRAME_MS if closely else IDLE_FRAME_MS
+        if frame_ms != self._frame_ms:
+            self._frame_ms = frame_ms
+            if self._sound_stream is not None:
+                self._sound_stream.stop()
 
     async def read(self, track: rtc.Track) -> None:
         """Pass on what a track brings, until it ends."""
@@ -84,13 +98,23 @@ class Reception:
 
     async def _read_sound(self, track: rtc.Track) -> None:
         self._sound_track = track
-        stream = SoundStream(track, self._sample_rate)
         try:
-            async for pcm in stream:
-                self._listener.sound(self._identity, pcm)
+            while await self._read_pieces(SoundStream(track, self._sample_rate, self._frame_ms)):
+                pass
         finally:
             if self._sound_track is track:  # not one that has followed it
                 self._sound_track = None
+
+    async def _read_pieces(self, stream: "SoundStream") -> bool:
+        """Pass on what a stream brings; return whether it was stopped before the track's end."""
+        self._sound_stream = stream
+        try:
+            async for pcm in stream:
+                self._listener.sound(self._identity, pcm)
+            return stream.stopped
+        finally:
+            if self._sound_stream is stream:
+                self._sound_stream = None
             await stream.aclose()
 
     async def _read_pictures(self, track: rtc.Track) -> None:
@@ -166,9 +190,18 @@ class _ReadHere:
             self._ended = event.HasField("eos")
         return None
 
+    @property
+    def stopped(self: Any) -> bool:
+        """Whether LiveKit has been asked to send no more."""
+        return bool(self._ffi_handle.disposed)
+
+    def stop(self: Any) -> None:
+        """Have LiveKit send no more; whoever iterates comes to the end."""
+        self._ffi_handle.dispose()
+
     async def aclose(self: Any) -> None:
         """Have LiveKit send no more, and let go of what is still on its way; bounded."""
-        self._ffi_handle.dispose()
+        self.stop()
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_BOUND):
@@ -180,17 +213,16 @@ class _ReadHere:
 
 
 class SoundStream(_ReadHere, rtc.AudioStream):
-    """A track's sound, 10 ms s16le mono at a time.
+    """A track's sound, s16le mono.
 
     Args:
         track: The track.
         sample_rate: Rate in Hz at which the sound is wanted.
+        frame_ms: How much of it at a time, in ms.
     """
 
-    def __init__(self, track: rtc.Track, sample_rate: int) -> None:
-        super().__init__(
-            track, sample_rate=sample_rate, num_channels=1, frame_size_ms=SOUND_FRAME_MS
-        )
+    def __init__(self, track: rtc.Track, sample_rate: int, frame_ms: int) -> None:
+        super().__init__(track, sample_rate=sample_rate, num_channels=1, frame_size_ms=frame_ms)
 
     def __aiter__(self) -> AsyncIterator[bytes]:  # type: ignore[override]
         return self

@@ -60,6 +60,11 @@ class Tracks:
         reception = self._receptions.get(identity)
         return reception.watched if reception is not None else Watched()
 
+    def listen(self, identity: str, *, closely: bool) -> None:
+        """Take somebody's sound by small pieces or by large ones, see :meth:`Reception.listen`."""
+        if (reception := self._receptions.get(identity)) is not None:
+            reception.listen(closely=closely)
+
     def take(self, participant: rtc.RemoteParticipant) -> None:
         """Subscribe to what somebody had published before we came."""
         for publication in participant.track_publications.values():

@@ -1,0 +1,130 @@
+"""How an avatar's sound is taken: by small pieces while speech is expected, else by large ones."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import numpy as np
+from livekit import api, rtc
+from pipecat.frames.frames import TTSStoppedFrame
+
+from pipecat_runway.reception import Reception
+from pipecat_runway.simulator import LiveKitServer
+from pipecat_runway.sizes import Picture
+from tests.kit.marks import compare, marked_speech, numbers
+from tests.kit.pipeline import recording_of, running, tts_utterance
+
+from .conftest import MakeService
+
+RATE = 24_000
+SMALL, LARGE = 480, 4_800  # bytes in 10 and 100 ms of it
+BOUND = 10.0  # s
+
+
+class Ears:
+    """Writes down how much sound came at a time."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self._news = asyncio.Event()
+
+    def sound(self, identity: str, pcm: bytes) -> None:
+        self.sizes.append(len(pcm))
+        self._news.set()
+
+    def seen(self, identity: str) -> None: ...
+
+    async def picture(self, identity: str, picture: Picture) -> None: ...
+
+    async def hear(self, size: int, pieces: int) -> None:
+        """Wait until so many pieces of this size have come from now on."""
+        start = len(self.sizes)
+        async with asyncio.timeout(BOUND):
+            while self.sizes[start:].count(size) < pieces:
+                self._news.clear()
+                await self._news.wait()
+
+
+@asynccontextmanager
+async def sounding(server: LiveKitServer, name: str) -> AsyncIterator[tuple[Reception, Ears]]:
+    """Have somebody make noise in a room, and hear it."""
+    speaker, listener, ears = rtc.Room(), rtc.Room(), Ears()
+    reception = Reception("speaker", sample_rate=RATE, listener=ears)
+    subscribed: asyncio.Future[rtc.Track] = asyncio.get_running_loop().create_future()
+    listener.on("track_subscribed", lambda track, *_: subscribed.set_result(track))
+    source = rtc.AudioSource(48_000, 1)
+    noise = np.random.default_rng(1).integers(-3000, 3000, 480, np.int16).tobytes()
+
+    async def play() -> None:
+        while True:
+            await source.capture_frame(rtc.AudioFrame(noise, 48_000, 1, 480))
+
+    for room, who in ((listener, "listener"), (speaker, "speaker")):
+        token = (
+            api.AccessToken(server.api_key, server.api_secret)
+            .with_identity(who)
+            .with_grants(api.VideoGrants(room_join=True, room=name))
+        )
+        await room.connect(server.url, token.to_jwt())
+    tasks = [asyncio.create_task(play())]
+    try:
+        track = rtc.LocalAudioTrack.create_audio_track("voice", source)
+        await speaker.local_participant.publish_track(track)
+        async with asyncio.timeout(BOUND):
+            tasks.append(asyncio.create_task(reception.read(await subscribed)))
+        yield reception, ears
+        assert not tasks[-1].done()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await listener.disconnect()
+        await speaker.disconnect()
+        await source.aclose()
+        async with api.LiveKitAPI(server.url, server.api_key, server.api_secret) as livekit:
+            await livekit.room.delete_room(api.DeleteRoomRequest(room=name))
+
+
+async def test_sound_is_taken_by_the_piece_that_is_asked_for(livekit_server: LiveKitServer) -> None:
+    """10 ms at a time, then 100, then 10 again."""
+    async with sounding(livekit_server, "pieces") as (reception, ears):
+        await ears.hear(SMALL, 20)
+        reception.listen(closely=False)
+        await ears.hear(LARGE, 5)
+        reception.listen(closely=True)
+        await ears.hear(SMALL, 20)
+    assert {SMALL, LARGE} == set(ears.sizes)
+
+
+async def test_a_change_of_mind_does_not_make_it_deaf(livekit_server: LiveKitServer) -> None:
+    """However quickly one follows another, the last counts."""
+    async with sounding(livekit_server, "minds") as (reception, ears):
+        await ears.hear(SMALL, 5)
+        for turns in range(12):
+            for turn in range(turns % 4 + 1):
+                reception.listen(closely=turn % 2 == turns % 2)
+                await asyncio.sleep(0.0005 * turns)
+        reception.listen(closely=False)
+        await ears.hear(LARGE, 3)
+        reception.listen(closely=True)
+        reception.listen(closely=False)
+        reception.listen(closely=True)
+        await ears.hear(SMALL, 20)
+
+
+async def test_speech_after_a_rest_is_heard_whole(make_service: MakeService) -> None:
+    """From its first sound on, although hardly anything was listened to before."""
+    async with running(make_service()) as run:
+        await run.started()
+        for n in range(3):
+            seen = len(run.tape.pictures)
+            await run.tape.wait_for_pictures(seen + 36, timeout=20)  # 1.5 s of rest
+            context, speech = f"u{n}", marked_speech(10 * n, 5, RATE)
+            await run.feed(tts_utterance(speech, RATE, 1, context, pace="burst"))
+            await run.tape.wait_for(TTSStoppedFrame, timeout=BOUND, count=n + 1)
+            heard = run.tape.audio(context)
+            marks = recording_of(heard).marks(among=numbers(0, 30))
+            assert compare(numbers(10 * n, 5), marks).clean
+            assert {SMALL} == {len(frame.audio) for _, frame in heard[1:-1]}
+        assert [] == run.errors
+        await run.end()
