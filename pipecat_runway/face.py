@@ -15,7 +15,7 @@ from loguru import logger
 
 from pipecat_runway import hearing, wire
 from pipecat_runway.playback import Ledger, Stage, Utterance
-from pipecat_runway.reception import Watched
+from pipecat_runway.reception import Attention, Watched
 from pipecat_runway.room import AvatarRoom, SpeechStream
 from pipecat_runway.session import AvatarSession
 
@@ -29,7 +29,7 @@ EARLY_PIECES = 50  # of 10 ms that are kept at most before its turn
 DEAF_BOUND = 0.7  # s without any sound from the track while an utterance sounds
 SILENT = 0.3  # s without its voice: then a picture that stands still is no hiccup of the picture
 BLIND_BOUND = 3.0  # s without a picture, whatever is heard
-REST_AFTER = 0.5  # s without speech before its sound is taken by larger pieces
+REST_AFTER = 0.5  # s without speech before it is listened to less
 STEADY = 0.3  # s of pictures before an avatar is taken as recovered
 
 
@@ -84,6 +84,7 @@ class Face:
         self._sent_at = 0.0
         self._sound_at = 0.0
         self._seen_at = self._steady_since = time.monotonic()
+        self._attention = Attention.SPEAKING
         self._early: list[bytes] = []
         self._dropped: list[Utterance] = []  # cut last
 
@@ -110,7 +111,8 @@ class Face:
             RoomError: If it cannot be sent.
         """
         if utterance is not self._streamed:
-            self._room.listen(self.identity, closely=True)
+            if self._attention is Attention.IDLE:
+                self._attend(Attention.EXPECTANT)
             await self._close_stream()
             confirmed = await self._pass_gate()
             if utterance.over:
@@ -207,9 +209,14 @@ class Face:
 
     def started(self, utterance: Utterance) -> None:
         """Note that the first sound of the head of the line has come back."""
+        self._attend(Attention.SPEAKING)
         self._doubtful = None
         onset = time.monotonic() - self._sent_at - self._hearing.lead(utterance) / wire.SPEECH_RATE
         self._slowest = max(self._slowest or 0.0, onset)
+
+    def _attend(self, attention: Attention) -> None:
+        self._attention = attention
+        self._room.attend(self.identity, attention)
 
     def seen(self) -> None:
         """Note that a picture of it has arrived."""
@@ -247,8 +254,8 @@ class Face:
         head, now = self._ledger.head, time.monotonic()
         if head is None:
             spoke_at = max(self._sent_at, self._hearing.voiced_at)
-            resting = now - spoke_at > REST_AFTER and not self._hearing.is_wary
-            self._room.listen(self.identity, closely=not resting)
+            idle = now - spoke_at > REST_AFTER and not self._hearing.is_wary
+            self._attend(Attention.IDLE if idle else Attention.EXPECTANT)
         if head is None or not head.sent:
             return []
         if head.stage is Stage.SOUNDING:

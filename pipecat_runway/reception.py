@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Protocol
 
 from livekit import rtc
@@ -17,11 +18,19 @@ from livekit.rtc._proto.video_frame_pb2 import OwnedVideoBuffer
 from pipecat_runway.lipsync import JitterBuffer, PictureHold
 from pipecat_runway.sizes import Picture
 
-SOUND_FRAME_MS = 10  # of sound taken at once while speech is expected…
-IDLE_FRAME_MS = 100  # …and while none is: each piece costs as much as the work on it
+FRAME_MS = 10  # of sound taken at once…
+IDLE_FRAME_MS = 100  # …and while no speech is expected: a piece costs more than what is in it
 PICTURES_WAITING = 2  # while whoever takes them is slow: of more, those go that are late
 LOOK_INTERVAL = 0.5  # s between looks at the jitter buffers
 CLOSE_BOUND = 2.0  # s for LiveKit to say that no more comes
+
+
+class Attention(Enum):
+    """What is expected of an avatar, and so how it is listened to and shown."""
+
+    IDLE = "idle"  # nothing: sound by large pieces, which costs less
+    EXPECTANT = "expectant"  # speech may begin: sound by small pieces
+    SPEAKING = "speaking"  # speech sounds: and pictures wait for their sound
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,7 @@ class Reception:
         self._identity, self._sample_rate, self._listener = identity, sample_rate, listener
         self._sound_track: rtc.Track | None = None
         self._sound_stream: SoundStream | None = None
-        self._frame_ms = SOUND_FRAME_MS
+        self._attention = Attention.SPEAKING
         self._hold = PictureHold()
         self._passed = self._dropped = 0
         self._size: tuple[int, int] | None = None
@@ -78,16 +87,18 @@ class Reception:
         """What has been seen so far."""
         return Watched(self._passed, self._dropped, self._hold.offset, self._size)
 
-    def listen(self, *, closely: bool) -> None:
-        """Take its sound by small pieces or by large ones, from now on.
+    def attend(self, attention: Attention) -> None:
+        """Listen to it, and show it, in this way from now on.
 
-        A change costs a few ms in which its sound is not heard.
+        Between idle and not, some ms of its sound are not heard.
         """
-        frame_ms = SOUND_FRAME_MS if closely else IDLE_FRAME_MS
-        if frame_ms != self._frame_ms:
-            self._frame_ms = frame_ms
-            if self._sound_stream is not None:
-                self._sound_stream.stop()
+        frame_ms, self._attention = self._frame_ms, attention
+        if frame_ms != self._frame_ms and self._sound_stream is not None:
+            self._sound_stream.stop()
+
+    @property
+    def _frame_ms(self) -> int:
+        return IDLE_FRAME_MS if self._attention is Attention.IDLE else FRAME_MS
 
     async def read(self, track: rtc.Track) -> None:
         """Pass on what a track brings, until it ends."""
@@ -132,7 +143,8 @@ class Reception:
             try:
                 async for picture in stream:
                     self._listener.seen(self._identity)
-                    held.append((time.monotonic() + self._hold.seconds, picture))
+                    wait = self._hold.next(speaking=self._attention is Attention.SPEAKING)
+                    held.append((time.monotonic() + wait, picture))
                     self._leave_out(held)
                     news.set()
             finally:

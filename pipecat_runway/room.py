@@ -33,7 +33,7 @@ from pipecat_runway.joining import (
     room_errors,
 )
 from pipecat_runway.ownership import Record, room_metadata
-from pipecat_runway.reception import Watched
+from pipecat_runway.reception import Attention, Watched
 from pipecat_runway.sizes import AS_PUBLISHED, PictureSize
 from pipecat_runway.tracks import TrackListener, Tracks
 
@@ -329,9 +329,9 @@ class AvatarRoom:
                 wire.END_CALL, reliable=True, destination_identities=[identity]
             )
 
-    def listen(self, identity: str, *, closely: bool) -> None:
-        """Take an avatar's sound 10 ms at a time, or 100 while nothing is expected of it."""
-        self._tracks.listen(identity, closely=closely)
+    def attend(self, identity: str, attention: Attention) -> None:
+        """Listen to an avatar, and show it, in this way from now on."""
+        self._tracks.attend(identity, attention)
 
     # -- what can be said of it ---------------------------------------------------------------
 

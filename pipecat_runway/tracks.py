@@ -7,7 +7,7 @@ from typing import Protocol
 from livekit import rtc
 from loguru import logger
 
-from pipecat_runway.reception import Listener, Reception, Watched
+from pipecat_runway.reception import Attention, Listener, Reception, Watched
 from pipecat_runway.sizes import Layer, PictureSize
 
 _QUALITIES = {
@@ -60,10 +60,10 @@ class Tracks:
         reception = self._receptions.get(identity)
         return reception.watched if reception is not None else Watched()
 
-    def listen(self, identity: str, *, closely: bool) -> None:
-        """Take somebody's sound by small pieces or by large ones, see :meth:`Reception.listen`."""
+    def attend(self, identity: str, attention: Attention) -> None:
+        """Listen to somebody, and show them, in this way, see :meth:`Reception.attend`."""
         if (reception := self._receptions.get(identity)) is not None:
-            reception.listen(closely=closely)
+            reception.attend(attention)
 
     def take(self, participant: rtc.RemoteParticipant) -> None:
         """Subscribe to what somebody had published before we came."""

@@ -8,7 +8,7 @@ import numpy as np
 from livekit import api, rtc
 from pipecat.frames.frames import TTSStoppedFrame
 
-from pipecat_runway.reception import Reception
+from pipecat_runway.reception import Attention, Reception
 from pipecat_runway.simulator import LiveKitServer
 from pipecat_runway.sizes import Picture
 from tests.kit.marks import compare, marked_speech, numbers
@@ -89,9 +89,9 @@ async def test_sound_is_taken_by_the_piece_that_is_asked_for(livekit_server: Liv
     """10 ms at a time, then 100, then 10 again."""
     async with sounding(livekit_server, "pieces") as (reception, ears):
         await ears.hear(SMALL, 20)
-        reception.listen(closely=False)
+        reception.attend(Attention.IDLE)
         await ears.hear(LARGE, 5)
-        reception.listen(closely=True)
+        reception.attend(Attention.EXPECTANT)
         await ears.hear(SMALL, 20)
     assert {SMALL, LARGE} == set(ears.sizes)
 
@@ -100,15 +100,16 @@ async def test_a_change_of_mind_does_not_make_it_deaf(livekit_server: LiveKitSer
     """However quickly one follows another, the last counts."""
     async with sounding(livekit_server, "minds") as (reception, ears):
         await ears.hear(SMALL, 5)
+        ways = list(Attention)
         for turns in range(12):
             for turn in range(turns % 4 + 1):
-                reception.listen(closely=turn % 2 == turns % 2)
+                reception.attend(ways[(turn + turns) % 3])
                 await asyncio.sleep(0.0005 * turns)
-        reception.listen(closely=False)
+        reception.attend(Attention.IDLE)
         await ears.hear(LARGE, 3)
-        reception.listen(closely=True)
-        reception.listen(closely=False)
-        reception.listen(closely=True)
+        reception.attend(Attention.EXPECTANT)
+        reception.attend(Attention.IDLE)
+        reception.attend(Attention.EXPECTANT)
         await ears.hear(SMALL, 20)
 
 

@@ -1,5 +1,6 @@
 """What this package itself adds, on the way out and on the way back."""
 
+from bisect import bisect_left
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ async def measure(stage: Stage, paces: list[str], count: int) -> Result:
         In ms: `out`, by pace, from a TTS frame in front of the service to the call that hands what
         it brought to LiveKit; `sound` and `picture`, from LiveKit's stream yielding one to the
         frame behind the service; `picture, beyond its hold`: the same less what pictures are held
-        back for their sound at that time; `hold`; and what the resampler holds back.
+        back for their sound; `hold`; and what the resampler holds back.
     """
     order = [pace for _ in range(count) for pace in paces]
     speech, file = stage.directory / "probed.npy", stage.directory / "probed.npz"
@@ -46,7 +47,7 @@ async def measure(stage: Stage, paces: list[str], count: int) -> Result:
         "picture": figures([delay for _, delay in pictures], digits=3),
         "hold": figures([held for _, held in holds], digits=3),
         "picture, beyond its hold": figures(
-            [delay - _last(holds, at - delay) for at, delay in pictures], digits=3
+            [delay - _held(holds, at - delay) for at, delay in pictures], digits=3
         ),
     }
 
@@ -96,5 +97,7 @@ def held_back() -> float:
     return float(np.median(held))
 
 
-def _last(holds: list[tuple[float, float]], at: float) -> float:
-    return next((held for when, held in reversed(holds) if when <= at), 0.0)
+def _held(holds: list[tuple[float, float]], at: float) -> float:
+    """How long the picture is held that was yielded then."""
+    after = bisect_left(holds, (at, 0.0))
+    return holds[after][1] if after < len(holds) else 0.0

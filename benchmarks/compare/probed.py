@@ -54,13 +54,14 @@ class Probed(Ours):
             lambda picture, at: note(f"picture yielded {_print(picture.rgb)}", at),
         )
         _taken("_taken_sound", lambda pcm, at: note(f"sound yielded {zlib.crc32(pcm)}", at))
-        look = PictureHold.look
+        after = PictureHold.next
 
-        def looked(hold: PictureHold, *buffers: Any) -> None:
-            look(hold, *buffers)
-            note(f"hold {hold.seconds:.4f}")
+        def held(hold: PictureHold, *, speaking: bool) -> float:
+            seconds = after(hold, speaking=speaking)
+            note(f"hold {seconds:.4f}")
+            return seconds
 
-        PictureHold.look = looked  # type: ignore[method-assign]
+        PictureHold.next = held  # type: ignore[method-assign]
 
 
 def _print(rgb: Any) -> int:

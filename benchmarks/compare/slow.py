@@ -41,22 +41,23 @@ class Slow(Ours):
     def __init__(self, record: Record) -> None:
         super().__init__(record)
         self._waiting = waiting = list[int]()
-        come, look = PictureStream.__anext__, PictureHold.look
-        held = 0.0
+        come, after = PictureStream.__anext__, PictureHold.next
+        latest = 0  # the picture that came last
 
         async def yielded(stream: PictureStream) -> Picture:
+            nonlocal latest
             picture = await come(stream)
-            _due[id(picture)] = time.monotonic() + held
-            weakref.finalize(picture, _due.pop, id(picture))
+            latest = id(picture)
+            weakref.finalize(picture, _due.pop, latest, None)
             return picture
 
-        def looked(hold: PictureHold, *buffers: Any) -> None:
-            nonlocal held
-            look(hold, *buffers)
-            held = hold.seconds
+        def held(hold: PictureHold, *, speaking: bool) -> float:
+            seconds = after(hold, speaking=speaking)
+            _due[latest] = time.monotonic() + seconds
+            return seconds
 
         PictureStream.__anext__ = yielded  # type: ignore[method-assign]
-        PictureHold.look = looked  # type: ignore[method-assign]
+        PictureHold.next = held  # type: ignore[method-assign]
 
         class Counting(SlowExit):
             pass
