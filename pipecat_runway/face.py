@@ -29,7 +29,7 @@ EARLY_PIECES = 50  # of 10 ms that are kept at most before its turn
 DEAF_BOUND = 0.7  # s without any sound from the track while an utterance sounds
 SILENT = 0.3  # s without its voice: then a picture that stands still is no hiccup of the picture
 BLIND_BOUND = 3.0  # s without a picture, whatever is heard
-REST_AFTER = 0.5  # s without speech before it is listened to less
+REST_AFTER = 0.5  # s without speech before sound is taken by larger pieces
 STEADY = 0.3  # s of pictures before an avatar is taken as recovered
 
 
@@ -84,7 +84,6 @@ class Face:
         self._sent_at = 0.0
         self._sound_at = 0.0
         self._seen_at = self._steady_since = time.monotonic()
-        self._attention = Attention.SPEAKING
         self._early: list[bytes] = []
         self._dropped: list[Utterance] = []  # cut last
 
@@ -111,8 +110,7 @@ class Face:
             RoomError: If it cannot be sent.
         """
         if utterance is not self._streamed:
-            if self._attention is Attention.IDLE:
-                self._attend(Attention.EXPECTANT)
+            self._expect()
             await self._close_stream()
             confirmed = await self._pass_gate()
             if utterance.over:
@@ -147,6 +145,7 @@ class Face:
         self._early.clear()
         self._dropped = list(utterances) or self._dropped
         self._hearing.interrupted(utterances, time.monotonic())
+        self._expect()
         if any(utterance.sent for utterance in utterances):
             self._doubtful = None
             self._gate = asyncio.create_task(self._clear(self._gate))
@@ -209,14 +208,16 @@ class Face:
 
     def started(self, utterance: Utterance) -> None:
         """Note that the first sound of the head of the line has come back."""
-        self._attend(Attention.SPEAKING)
+        self._room.attend(self.identity, Attention.SPEAKING)
         self._doubtful = None
         onset = time.monotonic() - self._sent_at - self._hearing.lead(utterance) / wire.SPEECH_RATE
         self._slowest = max(self._slowest or 0.0, onset)
 
-    def _attend(self, attention: Attention) -> None:
-        self._attention = attention
-        self._room.attend(self.identity, attention)
+    def _expect(self) -> None:
+        """Be ready for the beginning of speech, unless there is some already."""
+        head = self._ledger.head
+        if head is None or head.stage is not Stage.SOUNDING:
+            self._room.attend(self.identity, Attention.EXPECTANT)
 
     def seen(self) -> None:
         """Note that a picture of it has arrived."""
@@ -255,7 +256,7 @@ class Face:
         if head is None:
             spoke_at = max(self._sent_at, self._hearing.voiced_at)
             idle = now - spoke_at > REST_AFTER and not self._hearing.is_wary
-            self._attend(Attention.IDLE if idle else Attention.EXPECTANT)
+            self._room.attend(self.identity, Attention.IDLE if idle else Attention.EXPECTANT)
         if head is None or not head.sent:
             return []
         if head.stage is Stage.SOUNDING:

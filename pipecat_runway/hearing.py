@@ -40,14 +40,13 @@ PRE_ROLL = 10 * MS  # passed on ahead of the first loud piece, for soft beginnin
 SILENCE_BEFORE = 20 * MS  # new speech is looked up together with so much before its beginning
 QUIET_LEVEL = 40.0  # RMS in 16-bit steps: what is softer is silence (-58 dBFS)
 NOISE_FACTOR = 4.0  # …or softer than this many times the idle noise…
-NOISE_SPAN = 500 * MS  # …of about so much before
+NOISE_BLOCK = 10 * MS  # …whose level is taken so often…
+NOISE_SHARE = 0.02  # …and counts for so much each time
 
 FOLLOW_WINDOW = 50 * MS  # compared while an utterance sounds
 FOLLOW_EVERY = 80 * MS
 FOLLOW_REACH = 250 * MS  # how far off the expected place it is looked for
 FOLLOW_SCORE = 0.6
-NEAR = 10 * MS  # off the expected place it is looked for first: a tenth of the work
-NEAR_SCORE = 0.9  # …and if it is as like as that, nowhere else
 LAST_WORD = 60 * MS  # before the end, where the count may be behind by a jitter buffer's doing…
 LAST_WORD_STALL = 0.08  # …so that less silence, in s, means that it is over
 REPORT_REACH = 500 * MS
@@ -295,8 +294,16 @@ class Hearing:
         if self._stale is not None:
             return self._watch(loud, length, now)
         if not loud:
-            self._noise += min(1.0, length / NOISE_SPAN) * (volume - self._noise)
+            self._note_noise(pcm)
         return []
+
+    def _note_noise(self, pcm: bytes) -> None:
+        """Learn how loud silence is, by the block: a knock in it is none."""
+        size = self._bytes(NOISE_BLOCK)
+        for start in range(0, len(pcm), size):
+            volume = loudness(pcm[start : start + size])
+            if volume <= self.threshold:
+                self._noise += NOISE_SHARE * (volume - self._noise)
 
     def _remember(self, pcm: bytes) -> int:
         """Keep a piece, and return how many samples at 16 kHz it makes."""
@@ -471,13 +478,10 @@ class Hearing:
         window = self._loud_window(FOLLOW_WINDOW)
         if window is None:
             return expected
-        for reach, score in ((NEAR, NEAR_SCORE), (FOLLOW_REACH, FOLLOW_SCORE)):
-            start = max(0, expected - FOLLOW_WINDOW - reach)
-            stop = min(head.sent, expected + reach)
-            match = find(window, samples(head.speech(start, stop)))
-            if match.score >= score:
-                break
-        else:
+        start = max(0, expected - FOLLOW_WINDOW - FOLLOW_REACH)
+        stop = min(head.sent, expected + FOLLOW_REACH)
+        match = find(window, samples(head.speech(start, stop)))
+        if match.score < FOLLOW_SCORE:
             return expected
         self._matches = True
         # Made-up sound that repeats a vowel is like a later place in it.

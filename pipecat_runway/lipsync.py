@@ -3,8 +3,9 @@
 WebRTC keeps sound and picture in two jitter buffers, and the SDK hands each over as it leaves its
 own. Sound is buffered longer (measured: 30 to 140 ms against 15 ms), so the lips would run ahead.
 
-Where no speech sounds nothing is held back: the first lips are seen as soon as they are there, a
-moment ahead of their sound, as people open their mouths. From there on the hold grows into place.
+While no speech sounds hardly anything is held back: the first lips are seen as soon as they are
+there, a moment ahead of their sound, as people open their mouths. From there on the hold grows into
+place.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ FRAMING = 0.015  # s sound is older than its jitter buffer says: half an Opus pa
 LONGEST = 0.3  # s
 STEP = 0.02  # s the hold may change between two looks, so that no jump is seen…
 SHARE = 0.5  # …or so much of what is wrong: a jump is seen less than lips that are not in time
-RAMP = 0.014  # s it changes from one picture to the next: they go on a third slower, or quicker
+RELEASE = 0.08  # s less that pictures are held while no speech sounds
+RAMP = 1 / 3  # of the time between two pictures: so much slower, or quicker, they go on meanwhile
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,13 @@ class PictureHold:
 
     Attributes:
         seconds: How long pictures are to be held back while speech sounds.
-        offset: By how much they were late then, by the last look, in s, negative if they were
-            early; None before the first one.
+        offset: By how much they were late once in step, by the last look, in s, negative if they
+            were early; None before the first one.
     """
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self._held = 0.0
+        self._held = self._at = 0.0
         self.offset: float | None = None
         self._sound, self._picture = JitterBuffer(), JitterBuffer()
         self._settled = False
@@ -64,8 +66,15 @@ class PictureHold:
         self.seconds += max(-step, min(step, change)) if self._settled else change
         self._settled = True
 
-    def next(self, *, speaking: bool) -> float:
-        """Return how long the next picture is held back, in s."""
-        change = (self.seconds if speaking else 0.0) - self._held
-        self._held += max(-RAMP, min(RAMP, change))
+    def advance(self, now: float, *, speaking: bool) -> float:
+        """Return how long the picture that has come now is held back, in s.
+
+        Args:
+            now: The time in s.
+            speaking: Whether speech sounds.
+        """
+        wanted = self.seconds if speaking else max(0.0, self.seconds - RELEASE)
+        step = RAMP * (now - self._at)
+        self._held += max(-step, min(step, wanted - self._held))
+        self._at = now
         return self._held

@@ -29,7 +29,7 @@ class Attention(Enum):
     """What is expected of an avatar, and so how it is listened to and shown."""
 
     IDLE = "idle"  # nothing: sound by large pieces, which costs less
-    EXPECTANT = "expectant"  # speech may begin: sound by small pieces
+    EXPECTANT = "expectant"  # speech may begin, or old speech go on: sound by small pieces
     SPEAKING = "speaking"  # speech sounds: and pictures wait for their sound
 
 
@@ -40,8 +40,9 @@ class Watched:
     Attributes:
         passed: Pictures that were passed on.
         dropped: Pictures that arrived and were not: whoever takes them was slow.
-        offset: By how much the picture is late against its sound in s, by the statistics of their
-            jitter buffers; negative if it is early. None if they do not tell yet.
+        offset: By how much the picture is late against its sound in s once they are in step, by the
+            statistics of their jitter buffers; negative if it is early. None if they do not tell
+            yet.
         size: Width and height in pixels in which the last picture arrived; None before the first.
     """
 
@@ -75,9 +76,8 @@ class Reception:
 
     def __init__(self, identity: str, *, sample_rate: int, listener: Listener) -> None:
         self._identity, self._sample_rate, self._listener = identity, sample_rate, listener
-        self._sound_track: rtc.Track | None = None
-        self._sound_stream: SoundStream | None = None
-        self._attention = Attention.SPEAKING
+        self._sounds: deque[SoundStream] = deque()  # the last, and those that come to their end
+        self._attention = Attention.SPEAKING  # until told; nobody tells of Runway's own agent
         self._hold = PictureHold()
         self._passed = self._dropped = 0
         self._size: tuple[int, int] | None = None
@@ -88,17 +88,20 @@ class Reception:
         return Watched(self._passed, self._dropped, self._hold.offset, self._size)
 
     def attend(self, attention: Attention) -> None:
-        """Listen to it, and show it, in this way from now on.
-
-        Between idle and not, some ms of its sound are not heard.
-        """
-        frame_ms, self._attention = self._frame_ms, attention
-        if frame_ms != self._frame_ms and self._sound_stream is not None:
-            self._sound_stream.stop()
+        """Listen to it, and show it, in this way from now on."""
+        before, self._attention = self._frame_ms, attention
+        if self._sounds and self._frame_ms != before:
+            # The next stream is there before the last one goes: what comes meanwhile waits in it.
+            last = self._sounds[-1]
+            self._sounds.append(self._open(last.track))
+            last.stop()
 
     @property
     def _frame_ms(self) -> int:
         return IDLE_FRAME_MS if self._attention is Attention.IDLE else FRAME_MS
+
+    def _open(self, track: rtc.Track) -> "SoundStream":
+        return SoundStream(track, self._sample_rate, self._frame_ms)
 
     async def read(self, track: rtc.Track) -> None:
         """Pass on what a track brings, until it ends."""
@@ -108,25 +111,17 @@ class Reception:
             await self._read_pictures(track)
 
     async def _read_sound(self, track: rtc.Track) -> None:
-        self._sound_track = track
+        sounds = self._sounds = deque([self._open(track)])
         try:
-            while await self._read_pieces(SoundStream(track, self._sample_rate, self._frame_ms)):
-                pass
+            while sounds:
+                async for pcm in sounds[0]:
+                    self._listener.sound(self._identity, pcm)
+                await sounds.popleft().aclose()
         finally:
-            if self._sound_track is track:  # not one that has followed it
-                self._sound_track = None
-
-    async def _read_pieces(self, stream: "SoundStream") -> bool:
-        """Pass on what a stream brings; return whether it was stopped before the track's end."""
-        self._sound_stream = stream
-        try:
-            async for pcm in stream:
-                self._listener.sound(self._identity, pcm)
-            return stream.stopped
-        finally:
-            if self._sound_stream is stream:
-                self._sound_stream = None
-            await stream.aclose()
+            if self._sounds is sounds:  # not those of a track that has followed it
+                self._sounds = deque()
+            for stream in sounds:
+                await stream.aclose()
 
     async def _read_pictures(self, track: rtc.Track) -> None:
         # RGB is made in LiveKit's own threads, not on the event loop. What is too much is left out
@@ -143,8 +138,8 @@ class Reception:
             try:
                 async for picture in stream:
                     self._listener.seen(self._identity)
-                    wait = self._hold.next(speaking=self._attention is Attention.SPEAKING)
-                    held.append((time.monotonic() + wait, picture))
+                    now, speaking = time.monotonic(), self._attention is Attention.SPEAKING
+                    held.append((now + self._hold.advance(now, speaking=speaking), picture))
                     self._leave_out(held)
                     news.set()
             finally:
@@ -176,8 +171,8 @@ class Reception:
         """Learn how far sound and picture are apart."""
         while True:
             await asyncio.sleep(LOOK_INTERVAL)
-            if (track := self._sound_track) is not None:
-                sound = await _jitter_buffer(track)
+            if self._sounds:
+                sound = await _jitter_buffer(self._sounds[-1].track)
                 self._hold.look(sound, await _jitter_buffer(picture))
 
 
@@ -201,11 +196,6 @@ class _ReadHere:
                 return event.frame_received
             self._ended = event.HasField("eos")
         return None
-
-    @property
-    def stopped(self: Any) -> bool:
-        """Whether LiveKit has been asked to send no more."""
-        return bool(self._ffi_handle.disposed)
 
     def stop(self: Any) -> None:
         """Have LiveKit send no more; whoever iterates comes to the end."""
@@ -231,9 +221,13 @@ class SoundStream(_ReadHere, rtc.AudioStream):
         track: The track.
         sample_rate: Rate in Hz at which the sound is wanted.
         frame_ms: How much of it at a time, in ms.
+
+    Attributes:
+        track: The track.
     """
 
     def __init__(self, track: rtc.Track, sample_rate: int, frame_ms: int) -> None:
+        self.track = track
         super().__init__(track, sample_rate=sample_rate, num_channels=1, frame_size_ms=frame_ms)
 
     def __aiter__(self) -> AsyncIterator[bytes]:  # type: ignore[override]

@@ -76,8 +76,9 @@ class RunwaySpeechMetricsData(MetricsData):
         pictures: The avatar's pictures passed on meanwhile.
         dropped: Pictures that were not, because whoever takes them was slow.
         picture_size: Width and height in pixels in which they arrived; None before the first.
-        offset: By how much the picture was late against the sound, in s, by what WebRTC tells of
-            its buffers; negative if it was early, None if that does not tell yet.
+        offset: By how much the picture was late against the sound once they were in step, in s, by
+            what WebRTC tells of its buffers; negative if it was early, None if that does not tell
+            yet.
         interrupted: Whether it was cut short.
     """
 

@@ -130,6 +130,19 @@ def test_idle_noise_is_not_speech() -> None:
     assert [] == scene.told
 
 
+def test_knocks_in_a_silence_do_not_make_the_ear_duller() -> None:
+    """However large the pieces are they come in: what is loud in them is no noise."""
+    thresholds = []
+    for piece in (240, 2_400):
+        scene = Scene()
+        knocks = silence(20.0)
+        for start in range(0, len(knocks), 1_600):
+            knocks[start : start + 160] = 120 * np.sin(np.arange(160))
+        scene.hear(knocks, pieces=cycle([piece]))
+        thresholds.append(scene.ear.threshold)
+    assert [hearing.QUIET_LEVEL] * 2 == thresholds
+
+
 @pytest.mark.parametrize("noise", [0, 25])
 def test_inner_and_outer_pauses_belong_to_the_utterance(noise: int) -> None:
     """Half a second of silence inside does not end it; silence at its end is waited for."""

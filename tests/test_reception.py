@@ -1,11 +1,13 @@
 """How an avatar's sound is taken: by small pieces while speech is expected, else by large ones."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import numpy as np
 from livekit import api, rtc
+from livekit.rtc._ffi_client import FfiClient
 from pipecat.frames.frames import TTSStoppedFrame
 
 from pipecat_runway.reception import Attention, Reception
@@ -49,6 +51,7 @@ class Ears:
 async def sounding(server: LiveKitServer, name: str) -> AsyncIterator[tuple[Reception, Ears]]:
     """Have somebody make noise in a room, and hear it."""
     speaker, listener, ears = rtc.Room(), rtc.Room(), Ears()
+    subscribers = len(FfiClient.instance.queue._subscribers)
     reception = Reception("speaker", sample_rate=RATE, listener=ears)
     subscribed: asyncio.Future[rtc.Track] = asyncio.get_running_loop().create_future()
     listener.on("track_subscribed", lambda track, *_: subscribed.set_result(track))
@@ -83,6 +86,7 @@ async def sounding(server: LiveKitServer, name: str) -> AsyncIterator[tuple[Rece
         await source.aclose()
         async with api.LiveKitAPI(server.url, server.api_key, server.api_secret) as livekit:
             await livekit.room.delete_room(api.DeleteRoomRequest(room=name))
+    assert subscribers == len(FfiClient.instance.queue._subscribers)
 
 
 async def test_sound_is_taken_by_the_piece_that_is_asked_for(livekit_server: LiveKitServer) -> None:
@@ -111,6 +115,24 @@ async def test_a_change_of_mind_does_not_make_it_deaf(livekit_server: LiveKitSer
         reception.attend(Attention.IDLE)
         reception.attend(Attention.EXPECTANT)
         await ears.hear(SMALL, 20)
+        reception.attend(Attention.IDLE)  # and it is given up in the midst of that
+
+
+async def test_nothing_is_missed_although_the_loop_stands_still(
+    livekit_server: LiveKitServer,
+) -> None:
+    """What comes while others keep the event loop busy is late, and all there."""
+    async with sounding(livekit_server, "busy") as (reception, ears):
+        await ears.hear(SMALL, 5)
+        reception.attend(Attention.IDLE)
+        await ears.hear(LARGE, 2)
+        ears.sizes.clear()
+        began = time.monotonic()
+        reception.attend(Attention.EXPECTANT)
+        time.sleep(0.4)  # noqa: ASYNC251 - somebody else's mistake
+        await ears.hear(SMALL, 60)
+        heard = sum(ears.sizes) / 2 / RATE
+        assert heard > time.monotonic() - began - 0.2
 
 
 async def test_speech_after_a_rest_is_heard_whole(make_service: MakeService) -> None:

@@ -27,6 +27,8 @@ from tests.scenarios.bars import LUMA, show_bars
 Result = dict[str, Any]
 PACKAGES = ("pipecat-runway", "pipecat-ai", "livekit", "runwayml", "aiortc")
 SECONDS = 20.0  # that a session runs
+GOOD: tuple[list[float], list[float]] = ([0.0], [])  # % of packets lost, and ms they are late
+BAD: tuple[list[float], list[float]] = ([1.0, 5.0], [30.0])
 WHAT = ("onsets", "own-delay", "barge-in", "load")
 
 
@@ -101,6 +103,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Awaitable[Result]]] = {
     "colours": colours,
     "lips": lips_and_sound,
     "delivered": lips_and_sound,  # behind Pipecat's own transports
+    "lossy": lips_and_sound,  # on bad networks
 }
 
 
@@ -141,14 +144,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="compare: rounds of the load")
     parser.add_argument("--most", type=int, default=8, help="curve: sessions in one process")
     parser.add_argument(
-        "--size", type=_size, default=(1280, 720), help="curve, lips, delivered: of the picture"
+        "--size",
+        type=_size,
+        default=(1280, 720),
+        help="curve, lips, lossy, delivered: of the picture",
     )
-    parser.add_argument("--minutes", type=float, default=1, help="lips, slow-consumer: how long")
+    parser.add_argument("--minutes", type=float, default=1, help="all others: how long")
     parser.add_argument(
-        "--loss", nargs="+", type=float, default=[0], help="lips: %% of packets lost, in turn"
+        "--loss", nargs="+", type=float, default=None, help="lossy: %% of packets lost, in turn"
     )
     parser.add_argument(
-        "--jitter", nargs="+", type=float, default=[], help="lips: and ms packets are late, in turn"
+        "--jitter", nargs="+", type=float, default=None, help="lossy: and ms they are late, in turn"
     )
     parser.add_argument("--write-docs", action="store_true", help="renew docs/benchmarks.md")
 
@@ -161,6 +167,9 @@ def main(options: argparse.Namespace) -> None:
             sys.exit(f"--only: there is no {', '.join(sorted(strangers))}")
         options.only = options.only or _usual(command)
         options.seconds = options.seconds or SECONDS
+        if options.loss is None and options.jitter is None:
+            options.loss, options.jitter = BAD if command == "lossy" else GOOD
+        options.loss, options.jitter = options.loss or [], options.jitter or []
         told = machine()
         found = asyncio.run(COMMANDS[command](options))
         report.keep(command, {"machine": told, "figures": found})
@@ -173,7 +182,9 @@ def _usual(command: str) -> list[str]:
     if command == "delivered":
         return list(DELIVERED)
     # For lips and for many sessions LiveKit's has the floor's ears, and nothing more.
-    return [name for name in PARTIES if name != "livekit" or command not in ("curve", "lips")]
+    return [
+        name for name in PARTIES if name != "livekit" or command not in ("curve", "lips", "lossy")
+    ]
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -54,14 +54,14 @@ class Probed(Ours):
             lambda picture, at: note(f"picture yielded {_print(picture.rgb)}", at),
         )
         _taken("_taken_sound", lambda pcm, at: note(f"sound yielded {zlib.crc32(pcm)}", at))
-        after = PictureHold.next
+        advance = PictureHold.advance
 
-        def held(hold: PictureHold, *, speaking: bool) -> float:
-            seconds = after(hold, speaking=speaking)
+        def held(hold: PictureHold, now: float, *, speaking: bool) -> float:
+            seconds = advance(hold, now, speaking=speaking)
             note(f"hold {seconds:.4f}")
             return seconds
 
-        PictureHold.next = held  # type: ignore[method-assign]
+        PictureHold.advance = held  # type: ignore[method-assign]
 
 
 def _print(rgb: Any) -> int:

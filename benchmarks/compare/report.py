@@ -17,7 +17,7 @@ NAMES = {
     "ours, SmallWebRTC": "`RunwayVideoService`, after SmallWebRTC",
     "ours, LiveKit": "`RunwayVideoService`, after a LiveKit transport",
 }
-PAGES = ("compare", "curve", "lips", "delivered", "slow-consumer", "colours")
+PAGES = ("compare", "curve", "lips", "lossy", "delivered", "slow-consumer", "colours")
 
 Result = dict[str, Any]
 
@@ -61,6 +61,7 @@ def _lines(kept: dict[str, Result]) -> Iterator[str]:
     for name, told in (
         ("curve", _curve),
         ("lips", _lips),
+        ("lossy", _lips),
         ("delivered", _lips),
         ("slow-consumer", _slow_consumer),
         ("colours", _colours),

@@ -41,7 +41,7 @@ class Slow(Ours):
     def __init__(self, record: Record) -> None:
         super().__init__(record)
         self._waiting = waiting = list[int]()
-        come, after = PictureStream.__anext__, PictureHold.next
+        come, advance = PictureStream.__anext__, PictureHold.advance
         latest = 0  # the picture that came last
 
         async def yielded(stream: PictureStream) -> Picture:
@@ -51,13 +51,13 @@ class Slow(Ours):
             weakref.finalize(picture, _due.pop, latest, None)
             return picture
 
-        def held(hold: PictureHold, *, speaking: bool) -> float:
-            seconds = after(hold, speaking=speaking)
-            _due[latest] = time.monotonic() + seconds
+        def held(hold: PictureHold, now: float, *, speaking: bool) -> float:
+            seconds = advance(hold, now, speaking=speaking)
+            _due[latest] = now + seconds
             return seconds
 
         PictureStream.__anext__ = yielded  # type: ignore[method-assign]
-        PictureHold.next = held  # type: ignore[method-assign]
+        PictureHold.advance = held  # type: ignore[method-assign]
 
         class Counting(SlowExit):
             pass
