@@ -145,6 +145,7 @@ class Reception:
             finally:
                 for task in tasks:
                     task.cancel()
+                held.clear()  # 2.8 MB each; what cancels a task may keep its frame for a while
                 await stream.aclose()
 
     async def _show(self, held: deque[tuple[float, Picture]], news: asyncio.Event) -> None:
