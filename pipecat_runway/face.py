@@ -257,7 +257,8 @@ class Face:
             spoke_at = max(self._sent_at, self._hearing.voiced_at)
             idle = now - spoke_at > REST_AFTER and not self._hearing.is_wary
             self._room.attend(self.identity, Attention.IDLE if idle else Attention.EXPECTANT)
-        if head is None or not head.sent:
+            return []
+        if not head.sent:
             return []
         if head.stage is Stage.SOUNDING:
             if now - self._sound_at <= DEAF_BOUND:

@@ -13,6 +13,7 @@ from pipecat.frames.frames import TTSStoppedFrame
 from pipecat_runway.reception import Attention, Reception
 from pipecat_runway.simulator import LiveKitServer
 from pipecat_runway.sizes import Picture
+from tests.kit.guests import token_for
 from tests.kit.marks import compare, marked_speech, numbers
 from tests.kit.pipeline import recording_of, running, tts_utterance
 
@@ -63,12 +64,8 @@ async def sounding(server: LiveKitServer, name: str) -> AsyncIterator[tuple[Rece
             await source.capture_frame(rtc.AudioFrame(noise, 48_000, 1, 480))
 
     for room, who in ((listener, "listener"), (speaker, "speaker")):
-        token = (
-            api.AccessToken(server.api_key, server.api_secret)
-            .with_identity(who)
-            .with_grants(api.VideoGrants(room_join=True, room=name))
-        )
-        await room.connect(server.url, token.to_jwt())
+        token = token_for(server.api_key, server.api_secret, name, who)
+        await room.connect(server.url, token)
     tasks = [asyncio.create_task(play())]
     try:
         track = rtc.LocalAudioTrack.create_audio_track("voice", source)
@@ -108,7 +105,7 @@ async def test_a_change_of_mind_does_not_make_it_deaf(livekit_server: LiveKitSer
         for turns in range(12):
             for turn in range(turns % 4 + 1):
                 reception.attend(ways[(turn + turns) % 3])
-                await asyncio.sleep(0.0005 * turns)
+                await asyncio.sleep(0.0005 * turns)  # not a wait: where in a change the next comes
         reception.attend(Attention.IDLE)
         await ears.hear(LARGE, 3)
         reception.attend(Attention.EXPECTANT)
@@ -129,7 +126,7 @@ async def test_nothing_is_missed_although_the_loop_stands_still(
         ears.sizes.clear()
         began = time.monotonic()
         reception.attend(Attention.EXPECTANT)
-        time.sleep(0.4)  # noqa: ASYNC251 - somebody else's mistake
+        time.sleep(0.4)  # noqa: ASYNC251 - not a wait: somebody else's mistake
         await ears.hear(SMALL, 60)
         heard = sum(ears.sizes) / 2 / RATE
         assert heard > time.monotonic() - began - 0.2

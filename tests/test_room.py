@@ -12,6 +12,7 @@ from pipecat.frames.frames import TTSStoppedFrame
 from pipecat_runway.joining import Membership
 from pipecat_runway.simulator import Faults, LiveKitServer, RunwaySimulator
 from tests.conftest import service_for
+from tests.kit.guests import token_for
 from tests.kit.marks import marked_speech
 from tests.kit.pipeline import running, tts_utterance
 
@@ -75,18 +76,14 @@ async def test_a_room_that_was_left_answers_nothing_any_more(livekit_server: Liv
     """Each method it still answered would keep it in LiveKit's memory for good."""
     room = rtc.Room()
     membership = Membership(room)
-    token = (
-        api.AccessToken(livekit_server.api_key, livekit_server.api_secret)
-        .with_identity("somebody")
-        .with_grants(api.VideoGrants(room_join=True, room="left"))
-    )
-    await membership.join(livekit_server.url, token.to_jwt())
+    server = livekit_server
+    token = token_for(server.api_key, server.api_secret, "left", "somebody")
+    await membership.join(server.url, token)
     for method in ("one", "two"):
         membership.answer(method, lambda call: "ok")
     answered = room.local_participant._rpc_handlers
     assert {"one", "two"} == answered.keys()
     await membership.leave()
     assert not answered
-    server = livekit_server
     async with api.LiveKitAPI(server.url, server.api_key, server.api_secret) as livekit:
         await livekit.room.delete_room(api.DeleteRoomRequest(room="left"))

@@ -149,7 +149,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=(1280, 720),
         help="curve, lips, lossy, delivered: of the picture",
     )
-    parser.add_argument("--minutes", type=float, default=1, help="all others: how long")
+    parser.add_argument(
+        "--minutes", type=float, default=1, help="lips, lossy, delivered, slow-consumer: how long"
+    )
     parser.add_argument(
         "--loss", nargs="+", type=float, default=None, help="lossy: %% of packets lost, in turn"
     )

@@ -109,7 +109,7 @@ class Face(VideoGenerator):  # type: ignore[misc]
             if len(segment.pcm) < LOOKAHEAD and not segment.ended:
                 return b"", False
             segment.begun = True
-            report("playing", stream=segment.stream, sample=0)
+            report("playing", stream=segment.stream, sample=0, at=time.monotonic())
         sound = bytes(segment.pcm[: self._tick])
         del segment.pcm[: self._tick]
         over = segment.ended and not segment.pcm
