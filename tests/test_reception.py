@@ -13,8 +13,9 @@ from pipecat.frames.frames import TTSStoppedFrame
 from pipecat_runway.reception import Attention, Reception
 from pipecat_runway.simulator import LiveKitServer
 from pipecat_runway.sizes import Picture
+from tests.kit.content import compare_content
 from tests.kit.guests import token_for
-from tests.kit.marks import compare, marked_speech, numbers
+from tests.kit.marks import marked_speech, numbers
 from tests.kit.pipeline import recording_of, running, tts_utterance
 
 from .conftest import MakeService
@@ -144,7 +145,9 @@ async def test_speech_after_a_rest_is_heard_whole(make_service: MakeService) -> 
             await run.tape.wait_for(TTSStoppedFrame, timeout=BOUND, count=n + 1)
             heard = run.tape.audio(context)
             marks = recording_of(heard).marks(among=numbers(0, 30))
-            assert compare(numbers(10 * n, 5), marks).clean
+            assert compare_content(numbers(10 * n, 5), marks).clean
+            first = sum(mark.heard_s for mark in marks if mark.number == 10 * n)
+            assert first > 0.07  # s of 0.1: the rest may be cut where a jitter buffer tears it
             assert {SMALL} == {len(frame.audio) for _, frame in heard[1:-1]}
         assert [] == run.errors
         await run.end()
