@@ -7,6 +7,7 @@ What is said lives in the :class:`~pipecat_runway.playback.Ledger`, who says it 
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -38,6 +39,7 @@ LATE = 0.15  # s; after a look as late as that, what has arrived has to be taken
 METER_EVERY = 10.0  # s between reports of what is used
 DRAIN_SLACK = 2.0  # s beyond the speech owed
 MISSED = wire.SPEECH_RATE // 5  # samples that are missing at an end before the voice says them
+HANDING_BOUND = 0.02  # s
 AHEAD_OF_TURN = 0.12  # s before its turn a face is given its speech: what it needs to begin
 
 
@@ -166,6 +168,20 @@ class Avatar:
             self._faces.quiet.clear()
         else:
             self._faces.quiet.set()
+
+    async def handed(self) -> None:
+        """Wait until LiveKit has been given what there is of the speech whose turn it is; bounded.
+
+        That is answered in a thread of LiveKit's. While one frame follows another without a rest,
+        it gets Python's lock after :func:`sys.getswitchinterval` only, which is 5 ms.
+        """
+        await asyncio.sleep(0)  # what there is comes to be sent
+        holder = self._faces.holder()
+        if holder is not None and not holder.handed.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HANDING_BOUND):
+                    while not holder.handed.is_set():
+                        await holder.handed.wait()
 
     def voiced(self, seconds: float) -> None:
         """Note that so much speech was passed on without the avatar."""

@@ -8,7 +8,8 @@ the ear for its sound. Whose turn it is, and what happens when it fails, is deci
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from loguru import logger
@@ -59,6 +60,7 @@ class Face:
 
     Attributes:
         session: Its session.
+        handed: Set unless LiveKit is being given something of its speech.
     """
 
     def __init__(
@@ -72,6 +74,8 @@ class Face:
         on_sent: Callable[[Utterance], None],
     ) -> None:
         self.session = session
+        self.handed = asyncio.Event()
+        self.handed.set()
         self._picture_timeout = picture_timeout
         self._room, self._ledger, self._on_sent = room, ledger, on_sent
         self._hearing = hearing.Hearing(ledger, sample_rate)
@@ -115,7 +119,8 @@ class Face:
             confirmed = await self._pass_gate()
             if utterance.over:
                 return
-            self._stream = await self._room.open_speech(self.session.identity)
+            with self._handing():
+                self._stream = await self._room.open_speech(self.session.identity)
             self._streamed = utterance
             if utterance.over:
                 return
@@ -127,9 +132,18 @@ class Face:
         while utterance.unsent and utterance is self._streamed and not utterance.over:
             start = utterance.sent
             utterance.sent = min(start + PIECE, utterance.samples)
-            await self._stream.write(utterance.speech(start, utterance.sent))
+            with self._handing():
+                await self._stream.write(utterance.speech(start, utterance.sent))
         if utterance.closed and not utterance.unsent and utterance is self._streamed:
             await self._close_stream()
+
+    @contextmanager
+    def _handing(self) -> Iterator[None]:
+        self.handed.clear()
+        try:
+            yield
+        finally:
+            self.handed.set()
 
     async def hang_up(self) -> None:
         """Close the stream of an utterance that is over.

@@ -379,7 +379,7 @@ class RunwayVideoService(AIService):
         if isinstance(frame, TTSAudioRawFrame):
             # A burst of speech must not hold up its own beginning. Nothing else waits: a TTS that
             # is interrupted here would not push what it has already crossed off.
-            await asyncio.sleep(0)
+            await avatar.handed()
 
     def _speak(self, avatar: Avatar, frame: TTSAudioRawFrame) -> None:
         ledger, now = avatar.ledger, time.monotonic()
