@@ -26,7 +26,7 @@ CLEAR_BOUND_MUTE = 0.02  # s, once this avatar has left one unanswered
 REPEAT_AFTER = 1.0  # s without onset, after an unanswered clear: the speech is sent once more
 ONSET_BOUND = 3.0  # s without a first onset: the avatar does not speak
 ONSET_SLACK = 0.7  # s beyond its slowest onset so far, for all that follow
-EARLY_PIECES = 50  # of 10 ms that are kept at most before its turn
+EARLY_PIECES = 25  # of 20 ms that are kept at most before its turn
 DEAF_BOUND = 0.7  # s without any sound from the track while an utterance sounds
 SILENT = 0.3  # s without its voice: then a picture that stands still is no hiccup of the picture
 BLIND_BOUND = 3.0  # s without a picture, whatever is heard
@@ -231,7 +231,8 @@ class Face:
         """Be ready for the beginning of speech, unless there is some already."""
         head = self._ledger.head
         if head is None or head.stage is not Stage.SOUNDING:
-            self._room.attend(self.identity, Attention.EXPECTANT)
+            wary = self._hearing.is_wary
+            self._room.attend(self.identity, Attention.WARY if wary else Attention.EXPECTANT)
 
     def seen(self) -> None:
         """Note that a picture of it has arrived."""
@@ -269,8 +270,10 @@ class Face:
         head, now = self._ledger.head, time.monotonic()
         if head is None:
             spoke_at = max(self._sent_at, self._hearing.voiced_at)
-            idle = now - spoke_at > REST_AFTER and not self._hearing.is_wary
-            self._room.attend(self.identity, Attention.IDLE if idle else Attention.EXPECTANT)
+            if now - spoke_at > REST_AFTER and not self._hearing.is_wary:
+                self._room.attend(self.identity, Attention.IDLE)
+            else:
+                self._expect()
             return []
         if not head.sent:
             return []

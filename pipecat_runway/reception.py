@@ -18,8 +18,6 @@ from livekit.rtc._proto.video_frame_pb2 import OwnedVideoBuffer
 from pipecat_runway.lipsync import JitterBuffer, PictureHold
 from pipecat_runway.sizes import Picture
 
-FRAME_MS = 10  # of sound taken at once…
-IDLE_FRAME_MS = 100  # …and while no speech is expected: a piece costs more than what is in it
 PICTURES_WAITING = 2  # while whoever takes them is slow: of more, those go that are late
 LOOK_INTERVAL = 0.5  # s between looks at the jitter buffers
 CLOSE_BOUND = 2.0  # s for LiveKit to say that no more comes
@@ -28,9 +26,14 @@ CLOSE_BOUND = 2.0  # s for LiveKit to say that no more comes
 class Attention(Enum):
     """What is expected of an avatar, and so how it is listened to and shown."""
 
-    IDLE = "idle"  # nothing: sound by large pieces, which costs less
-    EXPECTANT = "expectant"  # speech may begin, or old speech go on: sound by small pieces
-    SPEAKING = "speaking"  # speech sounds: and pictures wait for their sound
+    IDLE = "idle"  # nothing
+    EXPECTANT = "expectant"  # speech may begin
+    WARY = "wary"  # and old speech may go on, which has to be told from it
+    SPEAKING = "speaking"  # speech sounds: pictures wait for their sound
+
+
+# Sound taken at once: a piece costs more than what is in it. While speech sounds, that stays.
+FRAME_MS = {Attention.IDLE: 100, Attention.EXPECTANT: 20, Attention.WARY: 10}
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Listener(Protocol):
     """Who sees and hears it. Called on the event loop; must not block."""
 
     def sound(self, identity: str, pcm: bytes) -> None:
-        """A piece of its sound, s16le mono at the rate asked for: 10 ms, or 100 while idle."""
+        """A piece of its sound, s16le mono at the rate asked for: 10, 20 or 100 ms."""
 
     def seen(self, identity: str) -> None:
         """A picture of it has arrived; it may be held for its sound, or left out."""
@@ -78,6 +81,7 @@ class Reception:
         self._identity, self._sample_rate, self._listener = identity, sample_rate, listener
         self._sounds: deque[SoundStream] = deque()  # the last, and those that come to their end
         self._attention = Attention.SPEAKING  # until told; nobody tells of Runway's own agent
+        self._frame_ms = FRAME_MS[Attention.EXPECTANT]
         self._hold = PictureHold()
         self._passed = self._dropped = 0
         self._size: tuple[int, int] | None = None
@@ -89,16 +93,13 @@ class Reception:
 
     def attend(self, attention: Attention) -> None:
         """Listen to it, and show it, in this way from now on."""
-        before, self._attention = self._frame_ms, attention
+        self._attention = attention
+        before, self._frame_ms = self._frame_ms, FRAME_MS.get(attention, self._frame_ms)
         if self._sounds and self._frame_ms != before:
             # The next stream is there before the last one goes: what comes meanwhile waits in it.
             last = self._sounds[-1]
             self._sounds.append(self._open(last.track))
             last.stop()
-
-    @property
-    def _frame_ms(self) -> int:
-        return IDLE_FRAME_MS if self._attention is Attention.IDLE else FRAME_MS
 
     def _open(self, track: rtc.Track) -> "SoundStream":
         return SoundStream(track, self._sample_rate, self._frame_ms)

@@ -1,4 +1,4 @@
-"""How an avatar's sound is taken: by small pieces while speech is expected, else by large ones."""
+"""How an avatar's sound is taken: the less is expected of it, the more at once."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ from tests.kit.pipeline import recording_of, running, tts_utterance
 from .conftest import MakeService
 
 RATE = 24_000
-SMALL, LARGE = 480, 4_800  # bytes in 10 and 100 ms of it
+SMALL, PLAIN, LARGE = 480, 960, 4_800  # bytes in 10, 20 and 100 ms of it
 BOUND = 10.0  # s
 
 
@@ -88,31 +88,41 @@ async def sounding(server: LiveKitServer, name: str) -> AsyncIterator[tuple[Rece
 
 
 async def test_sound_is_taken_by_the_piece_that_is_asked_for(livekit_server: LiveKitServer) -> None:
-    """10 ms at a time, then 100, then 10 again."""
+    """100 ms while idle, else 20, or 10 if old speech may come; while speech sounds, as before."""
     async with sounding(livekit_server, "pieces") as (reception, ears):
-        await ears.hear(SMALL, 20)
-        reception.attend(Attention.IDLE)
-        await ears.hear(LARGE, 5)
-        reception.attend(Attention.EXPECTANT)
-        await ears.hear(SMALL, 20)
-    assert {SMALL, LARGE} == set(ears.sizes)
+        for attention, size in (
+            (Attention.EXPECTANT, PLAIN),
+            (Attention.SPEAKING, PLAIN),
+            (Attention.WARY, SMALL),
+            (Attention.SPEAKING, SMALL),
+            (Attention.IDLE, LARGE),
+            (Attention.WARY, SMALL),
+            (Attention.IDLE, LARGE),
+            (Attention.EXPECTANT, PLAIN),
+        ):
+            reception.attend(attention)
+            await ears.hear(size, 5)
+            begin = len(ears.sizes)
+            await ears.hear(size, 3)
+            assert {size} == set(ears.sizes[begin:])
+    assert {SMALL, PLAIN, LARGE} == set(ears.sizes)
 
 
 async def test_a_change_of_mind_does_not_make_it_deaf(livekit_server: LiveKitServer) -> None:
     """However quickly one follows another, the last counts."""
     async with sounding(livekit_server, "minds") as (reception, ears):
-        await ears.hear(SMALL, 5)
+        await ears.hear(PLAIN, 5)
         ways = list(Attention)
         for turns in range(12):
             for turn in range(turns % 4 + 1):
-                reception.attend(ways[(turn + turns) % 3])
+                reception.attend(ways[(turn + turns) % len(ways)])
                 await asyncio.sleep(0.0005 * turns)  # not a wait: where in a change the next comes
         reception.attend(Attention.IDLE)
         await ears.hear(LARGE, 3)
         reception.attend(Attention.EXPECTANT)
         reception.attend(Attention.IDLE)
         reception.attend(Attention.EXPECTANT)
-        await ears.hear(SMALL, 20)
+        await ears.hear(PLAIN, 10)
         reception.attend(Attention.IDLE)  # and it is given up in the midst of that
 
 
@@ -121,14 +131,14 @@ async def test_nothing_is_missed_although_the_loop_stands_still(
 ) -> None:
     """What comes while others keep the event loop busy is late, and all there."""
     async with sounding(livekit_server, "busy") as (reception, ears):
-        await ears.hear(SMALL, 5)
+        await ears.hear(PLAIN, 5)
         reception.attend(Attention.IDLE)
         await ears.hear(LARGE, 2)
         ears.sizes.clear()
         began = time.monotonic()
         reception.attend(Attention.EXPECTANT)
         time.sleep(0.4)  # noqa: ASYNC251 - not a wait: somebody else's mistake
-        await ears.hear(SMALL, 60)
+        await ears.hear(PLAIN, 30)
         heard = sum(ears.sizes) / 2 / RATE
         assert heard > time.monotonic() - began - 0.2
 
@@ -148,6 +158,6 @@ async def test_speech_after_a_rest_is_heard_whole(make_service: MakeService) -> 
             assert compare_content(numbers(10 * n, 5), marks).clean
             first = sum(mark.heard_s for mark in marks if mark.number == 10 * n)
             assert first > 0.07  # s of 0.1: the rest may be cut where a jitter buffer tears it
-            assert {SMALL} == {len(frame.audio) for _, frame in heard[1:-1]}
+            assert {PLAIN} == {len(frame.audio) for _, frame in heard[1:-1]}
         assert [] == run.errors
         await run.end()
