@@ -26,7 +26,7 @@ CLEAR_BOUND_MUTE = 0.02  # s, once this avatar has left one unanswered
 REPEAT_AFTER = 1.0  # s without onset, after an unanswered clear: the speech is sent once more
 ONSET_BOUND = 3.0  # s without a first onset: the avatar does not speak
 ONSET_SLACK = 0.7  # s beyond its slowest onset so far, for all that follow
-EARLY_PIECES = 25  # of 20 ms that are kept at most before its turn
+EARLY_PIECES = 50  # 0.5 to 1 s that are kept at most before its turn
 DEAF_BOUND = 0.7  # s without any sound from the track while an utterance sounds
 SILENT = 0.3  # s without its voice: then a picture that stands still is no hiccup of the picture
 BLIND_BOUND = 3.0  # s without a picture, whatever is heard
@@ -228,9 +228,9 @@ class Face:
         self._slowest = max(self._slowest or 0.0, onset)
 
     def _expect(self) -> None:
-        """Be ready for the beginning of speech, unless there is some already."""
+        """Be ready for the beginning of speech, unless some is on its way already."""
         head = self._ledger.head
-        if head is None or head.stage is not Stage.SOUNDING:
+        if head is None or (head.stage is not Stage.SOUNDING and not head.sent):
             wary = self._hearing.is_wary
             self._room.attend(self.identity, Attention.WARY if wary else Attention.EXPECTANT)
 

@@ -212,8 +212,8 @@ class Hearing:
 
     @property
     def is_wary(self) -> bool:
-        """Whether old speech may still come back."""
-        return self._stale is not None
+        """Whether interrupted speech may still come back."""
+        return self._stale is not None and self._stale.bound > TAIL_BOUND
 
     def lead(self, utterance: Utterance) -> int:
         """Return how many samples of silence the speech that was sent begins with."""
@@ -436,8 +436,10 @@ class Hearing:
         if not complete or (heard < head.samples and not self._given_up(head, heard)):
             return [Sound(head, pcm, min(heard, head.sent))]
         bound = MATCHED_OVERRUN if self._matches else OVERRUN_BOUND
-        followed = any(other.sent for other in self._ledger if other is not head)
-        if loud and not followed and self._overrun < bound:
+        following = next(
+            (other for other in self._ledger if other is not head and other.sent), None
+        )
+        if loud and following is None and self._overrun < bound:
             # The place is counted since it was last looked up: some may still be on its way.
             self._overrun += length / SPEECH_RATE
             return [Sound(head, pcm, head.sent)]
@@ -446,6 +448,7 @@ class Hearing:
         spare = min(length, max(0, heard - head.samples))
         keep = len(pcm) - self._bytes(spare)
         self._unpassed = spare
+        self._candidate, self._offered = following, spare
         self._doubt = 0.0
         tail = samples(head.speech(head.samples - TAIL, head.samples))
         self._stale = _Stale(

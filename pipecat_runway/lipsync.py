@@ -10,7 +10,7 @@ place.
 
 from dataclasses import dataclass
 
-FRAMING = 0.015  # s sound is older than its jitter buffer says: half an Opus packet, half a piece
+FRAMING = 0.02  # s sound is older than its jitter buffer says: half an Opus packet, half a piece
 LONGEST = 0.3  # s
 STEP = 0.02  # s the hold may change between two looks, so that no jump is seen…
 SHARE = 0.5  # …or so much of what is wrong: a jump is seen less than lips that are not in time

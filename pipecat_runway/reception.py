@@ -80,8 +80,8 @@ class Reception:
     def __init__(self, identity: str, *, sample_rate: int, listener: Listener) -> None:
         self._identity, self._sample_rate, self._listener = identity, sample_rate, listener
         self._sounds: deque[SoundStream] = deque()  # the last, and those that come to their end
-        self._attention = Attention.SPEAKING  # until told; nobody tells of Runway's own agent
-        self._frame_ms = FRAME_MS[Attention.EXPECTANT]
+        # Until told: nobody tells of Runway's own agent, which may speak at any time.
+        self._attention, self._frame_ms = Attention.SPEAKING, FRAME_MS[Attention.WARY]
         self._hold = PictureHold()
         self._passed = self._dropped = 0
         self._size: tuple[int, int] | None = None
@@ -182,7 +182,7 @@ class _ReadHere:
     """What both streams do otherwise than LiveKit's.
 
     Those have a task each that takes what comes, copies it, and wakes whoever iterates. Here
-    whoever iterates takes it: a call has a hundred pieces of sound a second.
+    whoever iterates takes it: a call has fifty pieces of sound a second, or a hundred.
     """
 
     _ended = False

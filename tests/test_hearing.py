@@ -157,16 +157,20 @@ def test_inner_and_outer_pauses_belong_to_the_utterance(noise: int) -> None:
     assert scene.ended["a"] - began == pytest.approx(len(said) / 32_000, abs=0.03)
 
 
-def test_utterances_without_a_gap_are_told_apart() -> None:
-    """The avatar plays three in one go; each gets its own sound."""
+@pytest.mark.parametrize("piece", [240, 480])
+@pytest.mark.parametrize("before", [0.2, 0.203, 0.207, 0.213, 0.219])
+def test_utterances_without_a_gap_are_told_apart(piece: int, before: float) -> None:
+    """The avatar plays three in one go; each gets its own sound, wherever a piece of it ends."""
     scene = Scene()
     said = [speech(30 + 10 * n, 8) for n in range(3)]
     for n, pcm in enumerate(said):
         scene.say(f"u{n}", pcm)
-    scene.hear(silence(0.2), *[wave(pcm) for pcm in said], silence(0.5))
+    back = [wave(pcm) for pcm in said]
+    scene.hear(silence(before), *back, silence(0.5), pieces=cycle([piece]))
     assert [(w, f"u{n}") for n in range(3) for w in ("started", "finished")] == scene.told
     for n in range(3):
         scene.assert_whole(f"u{n}", 30 + 10 * n, 8)
+    assert len(scene.sound["u1"]) / 2 / RATE == pytest.approx(0.8, abs=0.001)
 
 
 def test_a_pause_of_the_avatars_own_does_not_end_the_utterance_early() -> None:

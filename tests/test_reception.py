@@ -111,7 +111,7 @@ async def test_sound_is_taken_by_the_piece_that_is_asked_for(livekit_server: Liv
 async def test_a_change_of_mind_does_not_make_it_deaf(livekit_server: LiveKitServer) -> None:
     """However quickly one follows another, the last counts."""
     async with sounding(livekit_server, "minds") as (reception, ears):
-        await ears.hear(PLAIN, 5)
+        await ears.hear(SMALL, 5)
         ways = list(Attention)
         for turns in range(12):
             for turn in range(turns % 4 + 1):
@@ -131,7 +131,7 @@ async def test_nothing_is_missed_although_the_loop_stands_still(
 ) -> None:
     """What comes while others keep the event loop busy is late, and all there."""
     async with sounding(livekit_server, "busy") as (reception, ears):
-        await ears.hear(PLAIN, 5)
+        await ears.hear(SMALL, 5)
         reception.attend(Attention.IDLE)
         await ears.hear(LARGE, 2)
         ears.sizes.clear()

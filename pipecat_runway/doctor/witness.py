@@ -11,7 +11,6 @@ from pipecat_runway import matching, wire
 from pipecat_runway.session import AvatarSession
 from pipecat_runway.sizes import Picture
 
-PIECE = 0.01  # s of sound in each piece
 LONG_ENOUGH = 0.2  # s of returned sound that are compared with what was sent
 
 
@@ -41,7 +40,7 @@ class Witness:
         left_at: When it left.
         left_because: LiveKit's reason.
         pictures: When each picture was decoded, and its size.
-        sound: When each 10 ms of its sound came, and its 16 kHz mono samples.
+        sound: When each piece of its sound came, and its 16 kHz mono samples.
         reports: Its reports of an end of playback.
     """
 
