@@ -353,6 +353,7 @@ COUNTS = {
     "soak": 200,
     "words": 200,
     "compare": 20,
+    "instant": 20,
     "kills": 20,
 }
 

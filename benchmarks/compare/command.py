@@ -50,6 +50,12 @@ async def compare(options: argparse.Namespace) -> Result:
     return found
 
 
+async def instant(options: argparse.Namespace) -> Result:
+    """From speech to lips and sound, of an avatar that renders in no time."""
+    async with Stage(judges=await _judges(options.only), render_delay=0.0) as stage:
+        return await onsets.measure(stage, options.only, options.pace, options.count)
+
+
 async def curve(options: argparse.Namespace) -> Result:
     """More and more sessions in one process."""
     parties = list(options.only)
@@ -98,6 +104,7 @@ async def lips_and_sound(options: argparse.Namespace) -> Result:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], Awaitable[Result]]] = {
     "compare": compare,
+    "instant": instant,
     "curve": curve,
     "slow-consumer": slow,
     "colours": colours,
