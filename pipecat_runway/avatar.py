@@ -39,7 +39,7 @@ LATE = 0.15  # s; after a look as late as that, what has arrived has to be taken
 METER_EVERY = 10.0  # s between reports of what is used
 DRAIN_SLACK = 2.0  # s beyond the speech owed
 MISSED = wire.SPEECH_RATE // 5  # samples that are missing at an end before the voice says them
-HANDING_BOUND = 0.02  # s
+HANDING_BOUND = 0.01  # s: even frames of 10 ms come in real time
 AHEAD_OF_TURN = 0.12  # s before its turn a face is given its speech: what it needs to begin
 
 

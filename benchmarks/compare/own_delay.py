@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.compare.onsets import PIECES, speeches
-from benchmarks.compare.pacing import FRAME, RATE
-from benchmarks.compare.reading import Taken, figures
+from benchmarks.compare.pacing import FRAME, RATE, due
+from benchmarks.compare.reading import Spoken, Taken, figures
 from benchmarks.compare.stage import PROBED, Stage
 from pipecat_runway.resampling import SpeechResampler
 from pipecat_runway.wire import SPEECH_RATE
@@ -21,9 +21,10 @@ async def measure(stage: Stage, paces: list[str], count: int) -> Result:
 
     Returns:
         In ms: `out`, by pace, from a TTS frame in front of the service to the call that hands what
-        it brought to LiveKit; `sound` and `picture`, from LiveKit's stream yielding one to the
-        frame behind the service; `picture, beyond its hold`: the same less what pictures are held
-        back for their sound; `hold`; and what the resampler holds back.
+        it brought to LiveKit; `whole`, by pace, from the first of an utterance's frames to the last
+        of these calls, less what its frames take to come; `sound` and `picture`, from LiveKit's
+        stream yielding one to the frame behind the service; `picture, beyond its hold`: the same
+        less what pictures are held back for their sound; `hold`; and what the resampler holds back.
     """
     order = [pace for _ in range(count) for pace in paces]
     speech, file = stage.directory / "probed.npy", stage.directory / "probed.npz"
@@ -32,14 +33,21 @@ async def measure(stage: Stage, paces: list[str], count: int) -> Result:
         await process.do("utterances", speech=str(speech), paces=order, file=str(file))
     taken = Taken(file, (stage.faults.width, stage.faults.height))
     spoken = taken.spoken()
+
+    def of_pace(pace: str) -> list[Spoken]:
+        return [each for each in spoken if each.said.split()[2] == pace]
+
     pictures = delays(taken.notes, "picture")
     holds = [(at, float(what[5:])) for at, what in taken.notes if what.startswith("hold ")]
     return {
         "out": {
             pace: figures(
-                [d for each in spoken if each.said.split()[2] == pace for d in handed(each.notes)],
-                digits=3,
+                [delay for each in of_pace(pace) for delay in handed(each.notes)], digits=3
             )
+            for pace in paces
+        },
+        "whole": {
+            pace: figures([whole(each.notes, pace) for each in of_pace(pace)], digits=3)
             for pace in paces
         },
         "resampler holds back, ms": round(held_back() * 1000, 2),
@@ -72,6 +80,13 @@ def handed(notes: Notes) -> list[float]:
             while waiting and waiting[0][1] <= written:
                 found.append(at - waiting.pop(0)[0])
     return found
+
+
+def whole(notes: Notes, pace: str) -> float:
+    """How much longer than its frames took to come it took until all was handed over, in s."""
+    came = [at for at, what in notes if what.startswith("tts ")]
+    handed_over = [at for at, what in notes if what.startswith("wrote ")]
+    return handed_over[-1] - came[0] - due(len(came) - 1, pace)
 
 
 def delays(notes: Notes, kind: str) -> list[tuple[float, float]]:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.compare.onsets import PIECES
+
 RESULTS = Path(__file__).parent.parent / "results"
 PAGE = Path(__file__).parent.parent.parent / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- made by python -m benchmarks … --write-docs -->", "<!-- end -->"
@@ -148,6 +150,10 @@ def _own_delay(found: Result) -> Iterator[str]:
     rows = [
         [f"TTS frame in → handed to LiveKit, {pace}", *_fine(what)]
         for pace, what in found["out"].items()
+    ]
+    rows += [
+        [f"… of {PIECES / 10:g} s of speech, all of it, {pace}", *_fine(what)]
+        for pace, what in found["whole"].items()
     ]
     rows.append(["LiveKit's stream yields a sound → frame pushed", *_fine(found["sound"])])
     rows.append(["… a picture → frame pushed", *_fine(found["picture"])])
