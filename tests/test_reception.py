@@ -157,7 +157,7 @@ async def test_speech_after_a_rest_is_heard_whole(make_service: MakeService) -> 
             marks = recording_of(heard).marks(among=numbers(0, 30))
             assert compare_content(numbers(10 * n, 5), marks).clean
             first = sum(mark.heard_s for mark in marks if mark.number == 10 * n)
-            assert first > 0.07  # s of 0.1: the rest may be cut where a jitter buffer tears it
+            assert first > 0.05  # s of 0.1: a jitter buffer may cut some where it tears it
             assert {PLAIN} == {len(frame.audio) for _, frame in heard[1:-1]}
         assert [] == run.errors
         await run.end()
