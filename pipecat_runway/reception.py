@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ctypes
 import time
+import traceback
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -141,26 +142,34 @@ class Reception:
                     self._listener.seen(self._identity)
                     now, speaking = time.monotonic(), self._attention is Attention.SPEAKING
                     held.append((now + self._hold.advance(now, speaking=speaking), picture))
+                    del picture
                     self._leave_out(held)
                     news.set()
             finally:
                 for task in tasks:
                     task.cancel()
-                held.clear()  # 2.8 MB each; what cancels a task may keep its frame for a while
+                held.clear()  # 2.8 MB each, and a task that was cancelled may keep its frame
                 await stream.aclose()
 
     async def _show(self, held: deque[tuple[float, Picture]], news: asyncio.Event) -> None:
-        while True:
-            while not held:
-                news.clear()
-                await news.wait()
-            if (early := held[0][0] - time.monotonic()) > 0:
-                await asyncio.sleep(early)
-            self._leave_out(held)
-            _, picture = held.popleft()
-            self._passed += 1
-            self._size = picture.size
-            await self._listener.picture(self._identity, picture)
+        try:
+            while True:
+                while not held:
+                    news.clear()
+                    await news.wait()
+                if (early := held[0][0] - time.monotonic()) > 0:
+                    await asyncio.sleep(early)
+                self._leave_out(held)
+                await self._pass_on(held.popleft()[1])
+        except asyncio.CancelledError as e:
+            # The frames it came through hold the picture that was being taken, and it holds them.
+            traceback.clear_frames(e.__traceback__)
+            raise
+
+    async def _pass_on(self, picture: Picture) -> None:
+        self._passed += 1
+        self._size = picture.size
+        await self._listener.picture(self._identity, picture)
 
     def _leave_out(self, held: deque[tuple[float, Picture]]) -> None:
         """Leave out the pictures whose successors are due as well, but for the latest two."""

@@ -1,6 +1,7 @@
 """How an avatar's sound is taken: the less is expected of it, the more at once."""
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,9 +15,10 @@ from pipecat_runway.reception import Attention, Reception
 from pipecat_runway.simulator import LiveKitServer
 from pipecat_runway.sizes import Picture
 from tests.kit.content import compare_content
-from tests.kit.guests import token_for
+from tests.kit.guests import guest, token_for
 from tests.kit.marks import marked_speech, numbers
 from tests.kit.pipeline import recording_of, running, tts_utterance
+from tests.kit.waiting import until
 
 from .conftest import MakeService
 
@@ -141,6 +143,55 @@ async def test_nothing_is_missed_although_the_loop_stands_still(
         await ears.hear(PLAIN, 30)
         heard = sum(ears.sizes) / 2 / RATE
         assert heard > time.monotonic() - began - 0.2
+
+
+class Eyes(Ears):
+    """Takes one picture, and never has enough of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pictures = 0
+        self.stares = asyncio.Event()
+
+    def seen(self, identity: str) -> None:
+        self.pictures += 1
+
+    async def picture(self, identity: str, picture: Picture) -> None:
+        self.stares.set()
+        await asyncio.get_running_loop().create_future()
+
+
+async def test_pictures_are_let_go_with_their_track(livekit_server: LiveKitServer) -> None:
+    """At once, with the one that was being taken: they are large, and many calls long."""
+    server, name, eyes, viewer = livekit_server, "let go", Eyes(), rtc.Room()
+    reception = Reception("painter", sample_rate=RATE, listener=eyes)
+    subscribed: asyncio.Future[rtc.Track] = asyncio.get_running_loop().create_future()
+    viewer.on("track_subscribed", lambda track, *_: subscribed.set_result(track))
+    token, other = (
+        token_for(server.api_key, server.api_secret, name, who) for who in ("viewer", "painter")
+    )
+    await viewer.connect(server.url, token)
+    gc.collect()
+    gc.disable()  # what a cycle holds stays until somebody looks for it
+    before = _pictures()
+    try:
+        async with asyncio.timeout(BOUND):
+            async with guest(server.url, other) as painter:
+                await painter.show()
+                reading = asyncio.create_task(reception.read(await subscribed))
+                await eyes.stares.wait()
+                await until(lambda: eyes.pictures >= 5, every=0.02)
+                reading.cancel()
+                await asyncio.wait([reading])
+        assert before == _pictures()
+    finally:
+        gc.enable()
+        await viewer.disconnect()
+
+
+def _pictures() -> int:
+    """How many are there."""
+    return sum(isinstance(each, Picture) for each in gc.get_objects())
 
 
 async def test_speech_after_a_rest_is_heard_whole(make_service: MakeService) -> None:
