@@ -21,6 +21,7 @@ class Report:
     """What was measured, all in s.
 
     Attributes:
+        made: What the service took to be made: what trusts Runway's certificate is loaded with it.
         without: From the pipeline's making to its start, with a filter that does nothing.
         started: The same with the service.
         until_create: From the pipeline's making until Runway was asked: the room is entered first,
@@ -30,6 +31,7 @@ class Report:
             there before Runway has answered.
     """
 
+    made: list[float] = field(default_factory=list)
     without: list[float] = field(default_factory=list)
     started: list[float] = field(default_factory=list)
     until_create: list[float] = field(default_factory=list)
@@ -49,7 +51,10 @@ async def starts(
             report.without.append(time.monotonic() - begun)
             await run.end()
         begun = time.monotonic()
-        async with running(make(), params=METRICS) as run:
+        service = make()
+        report.made.append(time.monotonic() - begun)
+        begun = time.monotonic()
+        async with running(service, params=METRICS) as run:
             await run.started(30)
             report.started.append(time.monotonic() - begun)
             picture = await run.tape.wait_for_pictures(1, 30)
