@@ -315,21 +315,23 @@ async def test_uninterruptible_speech_outlives_an_interruption(make_service: Mak
     async with running(make_service()) as run:
         await face(run)
         await run.feed(
-            tts_utterance(marked_speech(0, 12, RATE), RATE, 1, "kept", interruptible=False)
+            tts_utterance(marked_speech(0, 20, RATE), RATE, 1, "kept", interruptible=False)
         )
         dropped = await fed(run, tts_utterance(marked_speech(20, 8, RATE), RATE, 1, "dropped"))
         await run.tape.wait_for(TTSAudioRawFrame)
+        # An interrupted TTS makes no more: all it made has left it by now.
+        await run.head.wait_for(TTSStoppedFrame, count=2)
         await run.interrupt()
         await run.tape.wait_for(TTSStoppedFrame, timeout=10)
         await run.feed(tts_utterance(marked_speech(40, 6, RATE), RATE, 1, "next"))
         await run.tape.wait_for(TTSStoppedFrame, count=2, timeout=10)
         await run.end()
-    assert heard(run, "kept", 0, 12).clean
+    assert heard(run, "kept", 0, 20).clean
     assert all(not frame.interruptible for _, frame in run.tape.audio("kept"))
     assert [] == run.tape.audio("dropped")
     assert [] == passed(run.tape, dropped)
     assert heard(run, "next", 40, 6).clean
-    assert heard(run, None, 0, 12).foreign == numbers(40, 6), "something else was heard"
+    assert heard(run, None, 0, 20).foreign == numbers(40, 6), "something else was heard"
 
 
 async def test_what_a_tts_has_crossed_off_cannot_be_taken_back(make_service: MakeService) -> None:

@@ -187,6 +187,8 @@ async def test_pictures_are_let_go_with_their_track(livekit_server: LiveKitServe
     finally:
         gc.enable()
         await viewer.disconnect()
+        async with api.LiveKitAPI(server.url, server.api_key, server.api_secret) as livekit:
+            await livekit.room.delete_room(api.DeleteRoomRequest(room=name))
 
 
 def _pictures() -> int:
