@@ -84,9 +84,13 @@ async def sounding(server: LiveKitServer, name: str) -> AsyncIterator[tuple[Rece
         await listener.disconnect()
         await speaker.disconnect()
         await source.aclose()
-        async with api.LiveKitAPI(server.url, server.api_key, server.api_secret) as livekit:
-            await livekit.room.delete_room(api.DeleteRoomRequest(room=name))
+        await _delete(server, name)
     assert subscribers == len(FfiClient.instance.queue._subscribers)
+
+
+async def _delete(server: LiveKitServer, room: str) -> None:
+    async with api.LiveKitAPI(server.url, server.api_key, server.api_secret) as livekit:
+        await livekit.room.delete_room(api.DeleteRoomRequest(room=room))
 
 
 async def test_sound_is_taken_by_the_piece_that_is_asked_for(livekit_server: LiveKitServer) -> None:
@@ -187,8 +191,7 @@ async def test_pictures_are_let_go_with_their_track(livekit_server: LiveKitServe
     finally:
         gc.enable()
         await viewer.disconnect()
-        async with api.LiveKitAPI(server.url, server.api_key, server.api_secret) as livekit:
-            await livekit.room.delete_room(api.DeleteRoomRequest(room=name))
+        await _delete(server, name)
 
 
 def _pictures() -> int:
