@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from pipecat_runway.simulator.processes import kill, spawn
+
 Progress = Callable[[str], None]
 
 VERSION = "v1.13.5"  # later tags carry `replace` lines, which `go install` refuses
@@ -151,13 +153,12 @@ async def _run(command: list[str], environment: Mapping[str, str], progress: Pro
     """Run one step, telling its lines; if it is cancelled, it is killed."""
     name = " ".join([Path(command[0]).name, *command[1:3]])
     try:
-        process = await asyncio.create_subprocess_exec(
+        process = await spawn(
             *command,
             env=environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
         )
     except OSError as error:
         raise LiveKitServerError(f"`{name}` could not be run: {error}. {REMEDY}") from error
@@ -171,8 +172,7 @@ async def _run(command: list[str], environment: Mapping[str, str], progress: Pro
         status = await process.wait()
     finally:
         if process.returncode is None:
-            os.killpg(process.pid, 9)  # go's own compilers, too
-            await process.wait()
+            await kill(process)  # and go's own compilers
     if status:
         raise LiveKitServerError(
             f"`{name}` ended with status {status}: {' / '.join(tail)}. {REMEDY}"

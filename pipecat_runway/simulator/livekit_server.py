@@ -22,6 +22,7 @@ from pipecat_runway.simulator.livekit_binary import (
     Progress,
     find_livekit_server,
 )
+from pipecat_runway.simulator.processes import kill, spawn
 
 HOST = "127.0.0.1"
 START_TIMEOUT = 10.0
@@ -136,8 +137,7 @@ class LiveKitServer:
                 await asyncio.wait_for(process.wait(), END_TIMEOUT)
         finally:
             if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
+                await kill(process)
             with suppress(TimeoutError):
                 await asyncio.wait_for(reading, 1.0)  # the pipe's other end is closed now
 
@@ -151,7 +151,7 @@ class LiveKitServer:
     async def _start_on(self, binary: Path, port: int) -> None:
         config = self._config(port, _free_port(socket.SOCK_DGRAM))
         self._log.clear()
-        self._process = process = await asyncio.create_subprocess_exec(
+        self._process = process = await spawn(
             sys.executable,
             "-I",
             "-S",
@@ -162,7 +162,6 @@ class LiveKitServer:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,  # a Ctrl-C is for the owner, who ends the server last
         )
         assert process.stdout is not None
         self._reading = asyncio.create_task(self._read(process.stdout))

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from pipecat_runway.simulator import frost
 from pipecat_runway.simulator.faults import Action
+from pipecat_runway.simulator.processes import spawn
 from pipecat_runway.simulator.worker_messages import HELLO, Order, WorkerEvent
 
 logger = logging.getLogger(__name__)
@@ -69,14 +70,13 @@ class WorkerProcess:
             WorkerProcessError: It did not come up in time.
         """
         command = [sys.executable, "-m", "pipecat_runway.simulator.worker"]
-        process = self._process = await asyncio.create_subprocess_exec(
+        process = self._process = await spawn(
             *command,
             *(["--keep-audio"] if keep_audio else []),
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
             limit=LINE_LIMIT,
-            start_new_session=True,  # a Ctrl-C is for the owner, who closes this one's stdin
         )
         self._reading = asyncio.create_task(self._read(process), name="avatar worker")
         hello = asyncio.create_task(self._hello.wait())
@@ -162,7 +162,7 @@ class WorkerProcess:
 async def _guard(pid: int) -> None:
     """Have a process that has stopped itself go on should this one die; until cancelled."""
     command = [sys.executable, "-I", "-S", frost.__file__, str(pid)]
-    guard = await asyncio.create_subprocess_exec(*command, stdin=PIPE, start_new_session=True)
+    guard = await spawn(*command, stdin=PIPE)
     try:
         await guard.wait()
     finally:

@@ -61,7 +61,10 @@ class Command:
 
     def wait(self, timeout: float = 60.0) -> int:
         """Wait for its end and return its status."""
-        status = self._process.wait(timeout)
+        try:
+            status = self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it did not end within {timeout} s:\n{self.output}") from None
         self._reader.join(timeout)
         return status
 
