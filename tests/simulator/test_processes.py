@@ -53,10 +53,15 @@ def children() -> set[int]:
 async def gone(pid: int) -> bool:
     """Whether it has ended, or does within a moment, and if only to be reaped."""
     for _ in range(100):
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except (FileNotFoundError, ProcessLookupError):
+        if not alive(pid):
             return True
         await asyncio.sleep(0.05)
     return False
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
