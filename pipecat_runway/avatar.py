@@ -259,12 +259,7 @@ class Avatar:
             if now - metered > METER_EVERY:
                 metered = now
                 self._faces.sessions.meter()
-            for utterance in list(self.ledger):
-                if not utterance.closed and now - utterance.fed_at > OPEN_BOUND:
-                    logger.debug("the TTS did not finish an utterance; it is taken as finished")
-                    # Without its tail: those few milliseconds would sound far too late by now.
-                    self.ledger.close(utterance)
-                    self.spoke()
+            self._close_forgotten(now)
             if self.presence is Presence.COMING and self.ledger.owed > WAITING_BOUND:
                 logger.warning(f"{WAITING_BOUND:g} s of speech wait for the avatar; voice goes on")
                 self.give_up()
@@ -278,6 +273,14 @@ class Avatar:
                     self._faces.fall(error, face, keep=True)
             if (holder := self._faces.holder()) is not None:
                 self._perform(holder, holder.look())
+
+    def _close_forgotten(self, now: float) -> None:
+        for utterance in list(self.ledger):
+            if not utterance.closed and now - utterance.fed_at > OPEN_BOUND:
+                logger.debug("the TTS did not finish an utterance; it is taken as finished")
+                # Without its tail: those few milliseconds would sound far too late by now.
+                self.ledger.close(utterance)
+                self.spoke()
 
     # -- what is heard ------------------------------------------------------------------------
 

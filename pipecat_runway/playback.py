@@ -77,7 +77,7 @@ class Utterance:
         heard: Samples that have come back, counted from the start.
         stage: How far it has come.
         base: Samples of its context that are parts of their own before it.
-        whole: The first part of its context.
+        part_of: The first part of its context; None for that one itself.
         divided: Whether it goes on as another part.
         speaker: Who is to say it; None until somebody begins.
     """
@@ -86,7 +86,7 @@ class Utterance:
     keep: bool
     fed_at: float
     base: int = 0
-    whole: "Utterance" = field(init=False)
+    part_of: "Utterance | None" = None
     divided: bool = False
     speaker: Any = None
     stage: Stage = Stage.WAITING
@@ -99,8 +99,10 @@ class Utterance:
     within: deque[Held] = field(default_factory=deque)
     behind: deque[Held] = field(default_factory=deque)
 
-    def __post_init__(self) -> None:
-        self.whole = self
+    @property
+    def whole(self) -> "Utterance":
+        """The first part of its context."""
+        return self.part_of or self
 
     @property
     def samples(self) -> int:
@@ -322,7 +324,7 @@ class Ledger:
             The rest. It goes on where the TTS is, and what waits for its sound waits there.
         """
         rest = Utterance(utterance.context_id, utterance.keep, utterance.fed_at)
-        rest.base, rest.whole = utterance.base + at, utterance.whole
+        rest.base, rest.part_of = utterance.base + at, utterance.whole
         rest.pcm = utterance.pcm[at * SAMPLE_WIDTH :]
         del utterance.pcm[at * SAMPLE_WIDTH :]
         rest.closed, utterance.closed = utterance.closed, True

@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 import uuid
+from array import array
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -139,7 +140,7 @@ class Client:
         await asyncio.sleep(WARM_UP)
         for _, record in self._sessions:
             record.clear()
-        lags: list[float] = []
+        lags = array("d")  # as a list it would be what grows
         probe = asyncio.create_task(_probe(lags))
         used, busy, began = cpu(), machine(), time.monotonic()
         resident = [memory()]
@@ -184,7 +185,7 @@ class Client:
         record.note("never quiet")
 
 
-async def _probe(lags: list[float]) -> None:
+async def _probe(lags: "array[float]") -> None:
     """Note by how much timers of this event loop are late."""
     due = time.monotonic()
     while True:

@@ -47,6 +47,7 @@ async def measure(stage: Stage, minutes: float) -> Result:
         "memory, MB a minute": round(
             slope(settled, 60 * minutes * len(settled) / len(resident)), 2
         ),
+        "memory over time, MB": [round(each, 1) for each in resident],
         "wrong with the sound": asdict(compare(numbers(500, SPOKEN * PIECES), heard)),
         "onsets": onsets(taken.spoken()),
     }
