@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.compare import barge_in, lips, load, netns, onsets, own_delay, report, slow_consumer
 from benchmarks.compare.pacing import PACES
-from benchmarks.compare.stage import DELIVERED, PARTIES, PIPECAT_FLOOR, Stage
+from benchmarks.compare.stage import ALONE, DELIVERED, PARTIES, PIPECAT_FLOOR, Stage
 from pipecat_runway.simulator import LiveKitServer
 from tests.conftest import service_for
 from tests.judges import judge
@@ -44,8 +44,8 @@ async def compare(options: argparse.Namespace) -> Result:
         if "barge-in" in options.what:
             found["barge-in"] = await barge_in.measure(stage, parties, options.count)
         if "load" in options.what:
-            floors = [PIPECAT_FLOOR] if "floor" in parties else []
-            parties = [*parties, *floors]
+            also = {"floor": PIPECAT_FLOOR, "ours": ALONE}
+            parties += [also[party] for party in parties if party in also]
             found["load"] = await load.measure(stage, parties, options.rounds, options.seconds)
     return found
 

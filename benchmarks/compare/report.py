@@ -13,6 +13,7 @@ BEGIN, END = "<!-- made by python -m benchmarks … --write-docs -->", "<!-- end
 NAMES = {
     "floor": "bare `livekit.rtc`",
     "ours": "`RunwayVideoService`",
+    "ours, no transport": "`RunwayVideoService`, without an output transport",
     "livekit": "LiveKit's `DataStreamAudioOutput`",
     "heygen": "`HeyGenVideoService`",
     "pipecat": "bare `livekit.rtc` in a processor of Pipecat's",

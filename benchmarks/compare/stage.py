@@ -32,7 +32,7 @@ PARTIES = {
     "livekit": "benchmarks.compare.livekits",
     "heygen": "benchmarks.compare.heygens",
 }
-PROBED, SLOW = "ours, probed", "ours, slowly taken"
+PROBED, SLOW, ALONE = "ours, probed", "ours, slowly taken", "ours, no transport"
 PIPECAT_FLOOR = "pipecat"
 DELIVERED = {
     "ours, SmallWebRTC": "benchmarks.compare.over_webrtc",
@@ -44,6 +44,7 @@ MODULES = {
     PIPECAT_FLOOR: "benchmarks.compare.pipecat_floor",
     PROBED: "benchmarks.compare.probed",
     SLOW: "benchmarks.compare.slow",
+    ALONE: "benchmarks.compare.ours_alone",
 }
 START_BOUND = 60.0  # s for a process; importing Pipecat on a busy machine takes some
 ORDER_BOUND = 900.0  # s
