@@ -275,11 +275,10 @@ def _slow_consumer(result: Result) -> Iterator[str]:
     yield from _machine(result)
     wrong = {kind: len(which) for kind, which in found["wrong with the sound"].items()}
     waiting = ", ".join(f"{n} ({times} times)" for n, times in found["waiting"].items())
-    begun, settled, ended = found["memory, MB"]
     rows = [
         ["pictures that were due and waiting when one had been taken", waiting],
-        ["memory, MB: after 12 s, settled, at the end", f"{begun} / {settled} / {ended}"],
-        ["memory, MB a minute once settled", f"{found['memory, MB a minute']}"],
+        ["memory, MB, median of each minute", " ".join(f"{m:.0f}" for m in found["memory, MB"])],
+        ["memory, MB, at most", f"{found['most memory, MB']:.0f}"],
         ["pieces of 100 ms", ", ".join(f"{n} {kind}" for kind, n in wrong.items())],
         ["first sound, ms, p50 / p95", _ms(found["onsets"]["sound"], "p50", "p95")],
     ]

@@ -9,6 +9,7 @@ import numpy as np
 from benchmarks.compare.load import PIECES
 from benchmarks.compare.onsets import speeches
 from benchmarks.compare.onsets import summary as onsets
+from benchmarks.compare.party import MEMORY_EVERY
 from benchmarks.compare.reading import Taken
 from benchmarks.compare.stage import SLOW, Stage
 from tests.kit.marks import compare, numbers, read_marks
@@ -22,8 +23,9 @@ async def measure(stage: Stage, minutes: float) -> Result:
     """Let our service run in front of somebody who takes five pictures a second.
 
     Returns:
-        How many pictures were `waiting` whenever one had been taken; memory in MB over the time and
-        its slope; what was `wrong` with the sound of some utterances after that, and their onsets.
+        How many pictures were `waiting` whenever one had been taken; memory in MB, the median of
+        each minute and the most; what was `wrong` with the sound of some utterances after that, and
+        their onsets.
     """
     speech, said = stage.directory / "slow.npy", stage.directory / "slow-said.npy"
     np.save(speech, speeches(0, 12, PIECES))
@@ -36,25 +38,18 @@ async def measure(stage: Stage, minutes: float) -> Result:
     taken = Taken(file, (stage.faults.width, stage.faults.height))
     (told,) = steady["told"]
     resident = steady["resident"]
-    settled = resident[len(resident) // 5 :]
+    per_minute = round(60 / MEMORY_EVERY)
     sound = np.concatenate(taken.pieces)
     heard = read_marks(sound.tobytes(), int(taken.rates[0]), among=range(500, 500 + SPOKEN * 25))
     return {
         "minutes": minutes,
         "pictures a second": round(steady["pictures a second"][0], 2),
         "waiting": dict(sorted(Counter(told["waiting"]).items())),
-        "memory, MB": [round(resident[0], 1), round(settled[0], 1), round(resident[-1], 1)],
-        "memory, MB a minute": round(
-            slope(settled, 60 * minutes * len(settled) / len(resident)), 2
-        ),
-        "memory over time, MB": [round(each, 1) for each in resident],
+        "memory, MB": [
+            round(float(np.median(resident[start : start + per_minute])), 1)
+            for start in range(0, len(resident) - 1, per_minute)
+        ],
+        "most memory, MB": round(max(resident), 1),
         "wrong with the sound": asdict(compare(numbers(500, SPOKEN * PIECES), heard)),
         "onsets": onsets(taken.spoken()),
     }
-
-
-def slope(values: list[float], seconds: float) -> float:
-    """How much values taken over so long rise in a minute."""
-    if len(values) < 2:
-        return 0.0
-    return float(np.polyfit(np.linspace(0.0, seconds / 60, len(values)), values, 1)[0])
