@@ -10,7 +10,9 @@ place.
 
 from dataclasses import dataclass
 
-FRAMING = 0.02  # s sound is older than its jitter buffer says: half an Opus packet, half a piece
+# s sound is older than its jitter buffer says (an Opus packet, a piece: measured as 0.03), and then
+# some of what an output transport takes for its chunk of 40 ms.
+FRAMING = 0.04
 LONGEST = 0.3  # s
 STEP = 0.02  # s the hold may change between two looks, so that no jump is seen…
 SHARE = 0.5  # …or so much of what is wrong: a jump is seen less than lips that are not in time

@@ -94,7 +94,7 @@ class Floor:
         await self._ears.aclose()
         await self._room.disconnect()
 
-    def told(self) -> dict[str, Any]:
+    async def told(self) -> dict[str, Any]:
         return {}
 
     def _on_finished(self, call: rtc.RpcInvocationData) -> str:

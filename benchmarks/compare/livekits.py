@@ -64,7 +64,7 @@ class LiveKits:
         await self._ears.aclose()
         await self._room.disconnect()
 
-    def told(self) -> dict[str, Any]:
+    async def told(self) -> dict[str, Any]:
         return {}
 
     def _on_finished(self, event: Any) -> None:

@@ -1,21 +1,25 @@
 """Ours behind Pipecat's SmallWebRTC transport, as an aiortc client gets it.
 
 The client plays nothing: its times are those at which aiortc yields a picture or a piece of sound.
+Its jitter buffers keep four packets of sound, and a picture until the next one begins.
 """
 
 import asyncio
 import contextlib
+import time
 from typing import Any
 
 import aioice.ice
 import numpy as np
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.jitterbuffer import JitterBuffer
 from aiortc.mediastreams import MediaStreamError
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.transports.base_transport import TransportParams
 from pipecat.transports.smallwebrtc.connection import SmallWebRTCConnection
 from pipecat.transports.smallwebrtc.transport import SmallWebRTCTransport
 
+from benchmarks.compare.buffered import Buffers, Kept
 from benchmarks.compare.ours import Ours
 from benchmarks.compare.pipecats import main, shown
 from benchmarks.compare.record import Record
@@ -31,6 +35,8 @@ class OverWebRTC(Ours):
         self._bot = SmallWebRTCConnection()
         self._user = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._readers: list[asyncio.Task[None]] = []
+        self._buffers = Buffers()
+        self._kept = watched_buffers()
         self._user.on("track", self._on_track)
 
     async def processors(self, where: dict[str, Any]) -> list[FrameProcessor]:
@@ -66,6 +72,9 @@ class OverWebRTC(Ours):
             reader.cancel()
         await asyncio.gather(*self._readers, return_exceptions=True)
 
+    async def told(self) -> dict[str, Any]:
+        return self._buffers.look(dict(self._kept))
+
     def _on_track(self, track: MediaStreamTrack) -> None:
         self._readers.append(asyncio.create_task(self._read(track)))
 
@@ -79,6 +88,26 @@ class OverWebRTC(Ours):
                 else:
                     left = np.ascontiguousarray(frame.to_ndarray().reshape(-1, 2)[:, 0])
                     self._record.sound(left.astype("<i2").tobytes(), RATE)
+
+
+def watched_buffers() -> dict[str, Kept]:
+    """Have aiortc's jitter buffers tell how long they keep what."""
+    found = {"audio": Kept(0.0, 0.0), "video": Kept(0.0, 0.0)}
+    come: dict[tuple[int, int], float] = {}
+    inner = JitterBuffer.add
+
+    def add(buffer: JitterBuffer, packet: Any) -> Any:
+        now = time.monotonic()
+        come.setdefault((id(buffer), packet.timestamp), now)
+        lost, frame = inner(buffer, packet)
+        if frame is not None and (since := come.pop((id(buffer), frame.timestamp), None)):
+            kind = "video" if buffer._is_video else "audio"
+            seconds, count = found[kind]
+            found[kind] = Kept(seconds + now - since, count + 1)
+        return lost, frame
+
+    JitterBuffer.add = add  # type: ignore[method-assign]
+    return found
 
 
 if __name__ == "__main__":

@@ -50,8 +50,8 @@ class Party(Protocol):
     async def leave(self) -> None:
         """End the session."""
 
-    def told(self) -> dict[str, Any]:
-        """What else is known of a steady session."""
+    async def told(self) -> dict[str, Any]:
+        """What else is known of what has just happened."""
 
 
 Make = Callable[[Record], Party]
@@ -96,7 +96,7 @@ class Client:
             await self._quiet(record, len(pcm) / RATE)
         record.keep = False
         record.save(Path(file))
-        return {}
+        return await party.told()
 
     async def barge_ins(
         self, speech: str, at: list[float], then: float, file: str
@@ -162,7 +162,7 @@ class Client:
             "resident": resident,
             "pictures a second": shown,
             "longest gaps": gaps,
-            "told": [party.told() for party, _ in self._sessions],
+            "told": [await party.told() for party, _ in self._sessions],
         }
 
     async def _talk(self, party: Party, speech: Any, session: int, over: asyncio.Event) -> None:

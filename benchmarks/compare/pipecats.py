@@ -163,7 +163,7 @@ class PipecatParty:
         await self._queue(EndFrame())
         await asyncio.wait_for(self._running, END_BOUND)
 
-    def told(self) -> dict[str, Any]:
+    async def told(self) -> dict[str, Any]:
         return {}
 
     async def _queue(self, frame: Frame) -> None:

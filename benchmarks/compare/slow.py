@@ -65,7 +65,7 @@ class Slow(Ours):
         Counting.waiting = waiting
         self.exit = Counting  # type: ignore[misc]
 
-    def told(self) -> dict[str, Any]:
+    async def told(self) -> dict[str, Any]:
         return {"waiting": self._waiting}
 
 
