@@ -183,8 +183,8 @@ class Reception:
         while True:
             await asyncio.sleep(LOOK_INTERVAL)
             if self._sounds:
-                sound = await _jitter_buffer(self._sounds[-1].track)
-                self._hold.look(sound, await _jitter_buffer(picture))
+                sound = await jitter_buffer(self._sounds[-1].track)
+                self._hold.look(sound, await jitter_buffer(picture))
 
 
 class _ReadHere:
@@ -287,7 +287,8 @@ def _taken_picture(buffer: OwnedVideoBuffer) -> Picture:
     return Picture(rgb, (info.width, info.height))
 
 
-async def _jitter_buffer(track: rtc.Track) -> JitterBuffer:
+async def jitter_buffer(track: rtc.Track) -> JitterBuffer:
+    """Look at a track's jitter buffer."""
     for stats in await track.get_stats():
         if stats.WhichOneof("stats") == "inbound_rtp":
             inbound = stats.inbound_rtp.inbound

@@ -14,6 +14,7 @@ from pipecat.processors.frame_processor import FrameProcessorSetup
 from pipecat_runway.playback import Utterance
 from pipecat_runway.simulator import LiveKitServer, RunwaySimulator, SimulatedSession
 from tests.kit.content import compare_content
+from tests.kit.machine import kept
 from tests.kit.marks import marked_speech, numbers
 from tests.kit.pipeline import Run, running, tts_utterance
 from tests.kit.waiting import until
@@ -317,6 +318,5 @@ async def test_speech_that_was_heard_is_not_kept(make_service: MakeService) -> N
             await run.feed(tts_utterance(marked_speech(2 * n, 2, RATE), RATE, 1, f"spent-{n}"))
         await run.tape.wait_for(TTSStoppedFrame, count=6, timeout=15)
         gc.collect()
-        utterances = [thing for thing in gc.get_objects() if isinstance(thing, Utterance)]
-        assert 2 >= sum(str(each.context_id).startswith("spent") for each in utterances)
+        assert 2 >= sum(str(each.context_id).startswith("spent") for each in kept(Utterance))
         await run.end()

@@ -5,6 +5,7 @@ import gc
 from pipecat.frames.frames import TTSStoppedFrame
 
 from pipecat_runway.playback import Utterance
+from tests.kit.machine import kept
 from tests.kit.marks import marked_speech
 from tests.kit.pipeline import running, tts_utterance
 from tests.kit.waiting import until
@@ -27,16 +28,11 @@ async def test_what_was_said_or_cut_is_let_go(make_service: MakeService) -> None
             await run.feed(tts_utterance(marked_speech(9, 30, RATE), RATE, 1, "cut", pace="burst"))
             await run.head.wait_for(TTSStoppedFrame, timeout=BOUND, count=2)
             await until(lambda: run.tape.audio("cut"), BOUND)
-            assert _utterances() == 1
+            assert len(kept(Utterance)) == 1
             await run.interrupt()
             await run.feed(tts_utterance(marked_speech(50, 4, RATE), RATE, 1, "new", pace="burst"))
             await run.tape.wait_for(TTSStoppedFrame, timeout=BOUND, count=2)
             # What was cut last is known: its sound may still come back.
-            await until(lambda: _utterances() == 1, BOUND)
+            await until(lambda: len(kept(Utterance)) == 1, BOUND)
         finally:
             gc.enable()
-
-
-def _utterances() -> int:
-    """How many are there."""
-    return sum(isinstance(each, Utterance) for each in gc.get_objects())

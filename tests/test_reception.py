@@ -16,6 +16,7 @@ from pipecat_runway.simulator import LiveKitServer
 from pipecat_runway.sizes import Picture
 from tests.kit.content import compare_content
 from tests.kit.guests import guest, token_for
+from tests.kit.machine import kept
 from tests.kit.marks import marked_speech, numbers
 from tests.kit.pipeline import recording_of, running, tts_utterance
 from tests.kit.waiting import until
@@ -177,7 +178,7 @@ async def test_pictures_are_let_go_with_their_track(livekit_server: LiveKitServe
     await viewer.connect(server.url, token)
     gc.collect()
     gc.disable()  # what a cycle holds stays until somebody looks for it
-    before = _pictures()
+    before = len(kept(Picture))
     try:
         async with asyncio.timeout(BOUND):
             async with guest(server.url, other) as painter:
@@ -187,16 +188,11 @@ async def test_pictures_are_let_go_with_their_track(livekit_server: LiveKitServe
                 await until(lambda: eyes.pictures >= 5, every=0.02)
                 reading.cancel()
                 await asyncio.wait([reading])
-        assert before == _pictures()
+        assert before == len(kept(Picture))
     finally:
         gc.enable()
         await viewer.disconnect()
         await _delete(server, name)
-
-
-def _pictures() -> int:
-    """How many are there."""
-    return sum(isinstance(each, Picture) for each in gc.get_objects())
 
 
 async def test_speech_after_a_rest_is_heard_whole(make_service: MakeService) -> None:

@@ -6,11 +6,12 @@ from livekit import rtc
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.transports.livekit.transport import LiveKitParams, LiveKitTransport
 
-from benchmarks.compare.buffered import Buffers, Kept
+from benchmarks.compare.buffered import Buffers
 from benchmarks.compare.floor import Ears
 from benchmarks.compare.ours import Ours
 from benchmarks.compare.pipecats import main, shown
 from benchmarks.compare.record import Record
+from pipecat_runway.reception import jitter_buffer
 
 
 class OverLiveKit(Ours):
@@ -49,21 +50,13 @@ class OverLiveKit(Ours):
         await super().leave()
 
     async def told(self) -> dict[str, Any]:
-        return self._buffers.look({kind: await kept(t) for kind, t in self._tracks.items()})
+        return self._buffers.look(
+            {kind: await jitter_buffer(t) for kind, t in self._tracks.items()}
+        )
 
     def _on_track(self, track: rtc.Track, *_: Any) -> None:
         kind = "video" if track.kind == rtc.TrackKind.KIND_VIDEO else "audio"
         self._tracks[kind] = track
-
-
-async def kept(track: rtc.Track) -> Kept:
-    """What a track's jitter buffer has done so far (W3C webrtc-stats: inbound RTP)."""
-    (inbound,) = (
-        stats.inbound_rtp.inbound
-        for stats in await track.get_stats()
-        if stats.WhichOneof("stats") == "inbound_rtp"
-    )
-    return Kept(inbound.jitter_buffer_delay, inbound.jitter_buffer_emitted_count)
 
 
 if __name__ == "__main__":

@@ -19,10 +19,11 @@ from pipecat.transports.base_transport import TransportParams
 from pipecat.transports.smallwebrtc.connection import SmallWebRTCConnection
 from pipecat.transports.smallwebrtc.transport import SmallWebRTCTransport
 
-from benchmarks.compare.buffered import Buffers, Kept
+from benchmarks.compare.buffered import Buffers
 from benchmarks.compare.ours import Ours
 from benchmarks.compare.pipecats import main, shown
 from benchmarks.compare.record import Record
+from pipecat_runway.lipsync import JitterBuffer as Kept
 
 RATE = 48_000  # Hz, as aiortc decodes it
 
@@ -92,7 +93,7 @@ class OverWebRTC(Ours):
 
 def watched_buffers() -> dict[str, Kept]:
     """Have aiortc's jitter buffers tell how long they keep what."""
-    found = {"audio": Kept(0.0, 0.0), "video": Kept(0.0, 0.0)}
+    found = {"audio": Kept(), "video": Kept()}
     come: dict[tuple[int, int], float] = {}
     inner = JitterBuffer.add
 
@@ -102,8 +103,7 @@ def watched_buffers() -> dict[str, Kept]:
         lost, frame = inner(buffer, packet)
         if frame is not None and (since := come.pop((id(buffer), frame.timestamp), None)):
             kind = "video" if buffer._is_video else "audio"
-            seconds, count = found[kind]
-            found[kind] = Kept(seconds + now - since, count + 1)
+            found[kind] = Kept(found[kind].delay + now - since, found[kind].emitted + 1)
         return lost, frame
 
     JitterBuffer.add = add  # type: ignore[method-assign]

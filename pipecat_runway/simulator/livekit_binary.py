@@ -171,8 +171,7 @@ async def _run(command: list[str], environment: Mapping[str, str], progress: Pro
                 progress(line)
         status = await process.wait()
     finally:
-        if process.returncode is None:
-            await kill(process)  # and go's own compilers
+        await kill(process)  # and go's own compilers
     if status:
         raise LiveKitServerError(
             f"`{name}` ended with status {status}: {' / '.join(tail)}. {REMEDY}"

@@ -136,8 +136,7 @@ class LiveKitServer:
             with suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), END_TIMEOUT)
         finally:
-            if process.returncode is None:
-                await kill(process)
+            await kill(process)
             with suppress(TimeoutError):
                 await asyncio.wait_for(reading, 1.0)  # the pipe's other end is closed now
 

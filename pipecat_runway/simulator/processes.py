@@ -34,7 +34,8 @@ async def spawn(*command: str, **options: Any) -> Process:
 
 
 async def kill(process: Process) -> None:
-    """Kill a process and what it has started, and wait until they are gone."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+    """Kill a process and what it has started, unless it has ended, and wait until it is gone."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from pipecat_runway.simulator import frost
 from pipecat_runway.simulator.faults import Action
-from pipecat_runway.simulator.processes import spawn
+from pipecat_runway.simulator.processes import kill, spawn
 from pipecat_runway.simulator.worker_messages import HELLO, Order, WorkerEvent
 
 logger = logging.getLogger(__name__)
@@ -131,9 +131,7 @@ class WorkerProcess:
         try:
             await asyncio.wait_for(process.wait(), STOP_TIMEOUT)
         finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            await kill(process)
             if self._reading is not None:
                 await self._reading
 
@@ -166,9 +164,7 @@ async def _guard(pid: int) -> None:
     try:
         await guard.wait()
     finally:
-        with suppress(ProcessLookupError):
-            guard.kill()  # instead of closing its stdin: the process may be stopped again by now
-        await guard.wait()
+        await kill(guard)  # instead of closing its stdin: the process may be stopped again by now
 
 
 async def _read_log(process: Process) -> None:

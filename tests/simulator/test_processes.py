@@ -1,7 +1,6 @@
 """Processes that are called off while they start."""
 
 import asyncio
-import os
 import sys
 import time
 from asyncio.subprocess import PIPE
@@ -9,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from pipecat_runway.registry import started
 from pipecat_runway.simulator.processes import spawn
+from tests.kit.machine import children
+from tests.kit.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -36,32 +38,10 @@ async def test_a_start_called_off_leaves_no_process(tmp_path: Path) -> None:
     done, _ = await asyncio.wait([starting], timeout=BOUND)
     assert done
     assert starting.cancelled()
-    assert await gone(child)
+    await until(lambda: started(child) is None, BOUND)  # it was killed, and is about to be gone
 
 
 async def test_what_cannot_be_run_says_so() -> None:
     """As asyncio's own does."""
     with pytest.raises(FileNotFoundError):
         await spawn("/no/such/program")
-
-
-def children() -> set[int]:
-    """This process's."""
-    return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
-
-
-async def gone(pid: int) -> bool:
-    """Whether it has ended, or does within a moment, and if only to be reaped."""
-    for _ in range(100):
-        if not alive(pid):
-            return True
-        await asyncio.sleep(0.05)
-    return False
-
-
-def alive(pid: int) -> bool:
-    """Whether it runs."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False

@@ -2,7 +2,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -10,6 +9,7 @@ from livekit import api
 
 from pipecat_runway.simulator import RunwaySimulator, SimulatedSession
 from pipecat_runway.simulator.livekit_binary import BUILD_TIMEOUT
+from tests.kit.machine import children
 
 from .api_kit import session_body
 
@@ -17,12 +17,6 @@ from .api_kit import session_body
 pytestmark = pytest.mark.timeout(BUILD_TIMEOUT)
 
 BOUND = 10.0
-
-
-def children() -> set[str]:
-    """The processes this one has started, where that can be seen."""
-    tasks = Path("/proc/self/task").glob("*/children")
-    return {pid for task in tasks for pid in task.read_text().split()}
 
 
 class Whole:
