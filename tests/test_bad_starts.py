@@ -158,6 +158,9 @@ async def test_an_avatar_whose_answer_was_lost_may_come_all_the_same(
         await run.feed(tts_utterance(marked_speech(0, 6, RATE), RATE, 1, "greeting"))
         await run.tape.wait_for(TTSStoppedFrame, timeout=15)
         await run.end()
+    # Without an id nobody can ask whether it has ended; the avatar left before Runway noticed.
+    await asyncio.wait_for(runway.sessions[-1].ended.wait(), 5)
+    assert "COMPLETED" == runway.sessions[-1].status
     assert compare_content(numbers(0, 6), run.tape.speech_pcm("greeting").marks()).clean
     assert [] == run.errors
     assert 1 == len(_creates(runway))
