@@ -8,6 +8,7 @@ What is said lives in the :class:`~pipecat_runway.playback.Ledger`, who says it 
 
 import asyncio
 import contextlib
+import sys
 import time
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -66,6 +67,7 @@ class Avatar:
         self._silences = 0  # utterances in a row that were not spoken to their end
         self._voice_until = 0.0  # until then the voice is still being heard
         self._work = asyncio.Event()
+        self._handed_at = 0.0
 
     @property
     def presence(self) -> Presence:
@@ -173,9 +175,13 @@ class Avatar:
         """Wait until LiveKit has been given what there is of the speech whose turn it is; bounded.
 
         That is answered in a thread of LiveKit's. While one frame follows another without a rest,
-        it gets Python's lock after :func:`sys.getswitchinterval` only, which is 5 ms.
+        it gets Python's lock after :func:`sys.getswitchinterval` only, which is 5 ms. After a rest
+        nothing is waited for.
         """
+        before, self._handed_at = self._handed_at, time.monotonic()
         await asyncio.sleep(0)  # what there is comes to be sent
+        if self._handed_at - before > sys.getswitchinterval():
+            return
         holder = self._faces.holder()
         if holder is not None and not holder.handed.is_set():
             with contextlib.suppress(TimeoutError):
@@ -255,7 +261,8 @@ class Avatar:
             before, now = now, time.monotonic()
             if len(self.ledger) or now < self._voice_until:
                 self.stir()
-                self._work.set()  # the voice may have ended
+                if self._next_speech() is not None:  # the voice has ended, or a face is there
+                    self._work.set()
             if now - metered > METER_EVERY:
                 metered = now
                 self._faces.sessions.meter()

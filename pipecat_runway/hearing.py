@@ -45,8 +45,8 @@ NOISE_SHARE = 0.02  # …and counts for so much each time
 
 FOLLOW_WINDOW = 50 * MS  # compared while an utterance sounds
 FOLLOW_EVERY = 80 * MS
-FOLLOW_REACH = 250 * MS  # how far off the expected place it is looked for
-FOLLOW_SCORE = 0.6
+NEAR_REACH, NEAR_SCORE = 10 * MS, 0.9  # off the expected place it is looked for first…
+FOLLOW_REACH, FOLLOW_SCORE = 250 * MS, 0.6  # …and then, if it is not there
 LAST_WORD = 60 * MS  # before the end, where the count may be behind by a jitter buffer's doing…
 LAST_WORD_STALL = 0.08  # …so that less silence, in s, means that it is over
 REPORT_REACH = 500 * MS
@@ -481,13 +481,13 @@ class Hearing:
         window = self._loud_window(FOLLOW_WINDOW)
         if window is None:
             return expected
-        start = max(0, expected - FOLLOW_WINDOW - FOLLOW_REACH)
-        stop = min(head.sent, expected + FOLLOW_REACH)
-        match = find(window, samples(head.speech(start, stop)))
-        if match.score < FOLLOW_SCORE:
-            return expected
-        self._matches = True
-        # Made-up sound that repeats a vowel is like a later place in it.
-        self._sure, self._recognised = min(start + match.end, expected), True
-        self._unrecognised = 0
-        return start + match.end
+        for reach, score in ((NEAR_REACH, NEAR_SCORE), (FOLLOW_REACH, FOLLOW_SCORE)):
+            start = max(0, expected - FOLLOW_WINDOW - reach)
+            match = find(window, samples(head.speech(start, min(head.sent, expected + reach))))
+            if match.score >= score:
+                self._matches = True
+                # Made-up sound that repeats a vowel is like a later place in it.
+                self._sure, self._recognised = min(start + match.end, expected), True
+                self._unrecognised = 0
+                return start + match.end
+        return expected

@@ -8,7 +8,11 @@ there, a moment ahead of their sound, as people open their mouths. From there on
 place.
 """
 
+from collections import deque
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+P = TypeVar("P")
 
 # s sound is older than its jitter buffer says (an Opus packet, a piece: measured as 0.03), and then
 # some of what an output transport takes for its chunk of 40 ms.
@@ -17,6 +21,7 @@ LONGEST = 0.3  # s
 STEP = 0.02  # s the hold may change between two looks, so that no jump is seen…
 SHARE = 0.5  # …or so much of what is wrong: a jump is seen less than lips that are not in time
 RELEASE = 0.08  # s less that pictures are held while no speech sounds
+PICTURES_WAITING = 2  # while whoever takes them is slow: of more, those go that are late
 RAMP = 1 / 3  # of the time between two pictures: so much slower, or quicker, they go on meanwhile
 
 
@@ -80,3 +85,44 @@ class PictureHold:
         self._held += max(-step, min(step, wanted - self._held))
         self._at = now
         return self._held
+
+
+class PictureLine(Generic[P]):
+    """Pictures as they came: held until they are due, then waiting for whoever takes them."""
+
+    def __init__(self) -> None:
+        self._pictures: deque[tuple[float, P]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    @property
+    def due(self) -> float | None:
+        """When the first one is due, in s; None if there is none."""
+        return self._pictures[0][0] if self._pictures else None
+
+    def put(self, picture: P, due: float) -> None:
+        """Add the one that has come now."""
+        self._pictures.append((due, picture))
+
+    def take(self) -> P:
+        """Take the first one out."""
+        return self._pictures.popleft()[1]
+
+    def leave_out(self, now: float) -> int:
+        """Leave out those whose successors are due as well, but for the latest two.
+
+        So no more than :data:`PICTURES_WAITING` are ever due, if this is done whenever one comes
+        and, while there are more, whenever one becomes due.
+
+        Returns:
+            How many were left out.
+        """
+        before = len(self._pictures)
+        while len(self._pictures) > PICTURES_WAITING and self._pictures[1][0] <= now:
+            self._pictures.popleft()
+        return before - len(self._pictures)
+
+    def clear(self) -> None:
+        """Let go of all of them."""
+        self._pictures.clear()

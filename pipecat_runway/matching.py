@@ -6,6 +6,7 @@ All sound here is mono float32 at 16 kHz in units of one 16-bit step, positions 
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy import fft
@@ -15,7 +16,9 @@ from pipecat_runway.wire import SAMPLE_WIDTH as BYTES
 from pipecat_runway.wire import SPEECH_RATE
 
 Samples = NDArray[np.float32]
+Places = NDArray[np.float64]
 
+FEW_PLACES = 400  # where a window is looked for: each by itself is quicker then
 BLOCK = SPEECH_RATE // 200  # 5 ms, the grain of voiced_start() and voiced_end()
 
 
@@ -65,8 +68,16 @@ def resampled(pcm: bytes | bytearray, rate: int, count: int) -> Samples:
     step = rate / SPEECH_RATE
     sound = samples(pcm[-BYTES * (math.ceil(count * step) + 1) :])
     count = min(count, round(len(sound) / step))
-    at = len(sound) - step * np.arange(count, 0, -1)
-    return np.interp(at, np.arange(len(sound)), sound).astype(np.float32) if count else sound[:0]
+    if not count:
+        return sound[:0]
+    known, wanted = _places(len(sound), step, count)
+    return np.interp(wanted, known, sound).astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def _places(length: int, step: float, count: int) -> tuple[Places, Places]:
+    """Return where samples are known, and where the last ones are wanted."""
+    return np.arange(length, dtype=float), length - step * np.arange(count, 0.0, -1.0)
 
 
 def find(window: Samples, reference: Samples) -> Match:
@@ -82,9 +93,14 @@ def find(window: Samples, reference: Samples) -> Match:
     n = len(window)
     if n == 0 or len(reference) < n:
         return NO_MATCH
-    size = _quick_length(len(reference))  # what wraps around lies beyond the places looked at
-    spectrum = fft.rfft(reference, size) * np.conj(fft.rfft(window, size))
-    products = fft.irfft(spectrum, size)[: len(reference) - n + 1]
+    places = len(reference) - n + 1
+    products: NDArray[np.floating[Any]]
+    if places <= FEW_PLACES:
+        products = np.correlate(reference, window)
+    else:
+        size = _quick_length(len(reference))  # what wraps around lies beyond the places looked at
+        spectrum = fft.rfft(reference, size) * np.conj(fft.rfft(window, size))
+        products = fft.irfft(spectrum, size)[:places]
     powers = np.concatenate(([0.0], np.cumsum(np.square(reference, dtype=np.float64))))
     energy = float(np.dot(window, window))
     # A floor under the reference's energy keeps near-silence from matching anything.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipecat_runway.wire import SAMPLE_WIDTH, SPEECH_RATE
 
 HOP = SPEECH_RATE // 100  # samples of which it is known whether they are silent
+BATCH = SPEECH_RATE * SAMPLE_WIDTH  # bytes measured at once: a call costs more than what is in it
 PAUSE = 10  # hops of silence that are a pause; a shorter one belongs to a word
 QUIET_LEVEL = 40.0  # RMS in 16-bit steps: what is softer is silence…
 QUIET_PART = 0.05  # …or softer than this part of the loud
@@ -34,18 +35,16 @@ class Voice:
     def __init__(self) -> None:
         self.samples = 0
         self._levels: list[float] = []  # RMS of every hop
-        self._rest = b""
+        self._unmeasured = bytearray()
         self._count = np.zeros(1, np.int64)  # voice up to every hop
         self._pauses: list[tuple[int, int]] = []
 
     def hear(self, pcm: bytes) -> None:
         """Take more speech, 16 kHz mono s16le."""
         self.samples += len(pcm) // SAMPLE_WIDTH
-        sound = np.frombuffer(self._rest + pcm, "<i2")
-        whole = len(sound) // HOP * HOP
-        self._rest = sound[whole:].tobytes()
-        hops = sound[:whole].reshape(-1, HOP).astype(np.float32)
-        self._levels += np.sqrt(np.mean(hops**2, axis=1)).tolist()
+        self._unmeasured += pcm
+        if len(self._unmeasured) >= BATCH:
+            self._measure()
 
     def voice(self, place: float) -> float:
         """Return how much voice there is up to a place."""
@@ -77,7 +76,14 @@ class Voice:
             if start < at < end
         ]
 
+    def _measure(self) -> None:
+        whole = len(self._unmeasured) // (HOP * SAMPLE_WIDTH) * HOP
+        hops = np.frombuffer(self._unmeasured, "<i2", whole).reshape(-1, HOP).astype(np.float32)
+        self._levels += np.sqrt(np.mean(hops**2, axis=1)).tolist()
+        self._unmeasured = self._unmeasured[whole * SAMPLE_WIDTH :]
+
     def _counted(self) -> NDArray[np.int64]:
+        self._measure()
         if len(self._count) == len(self._levels) + 1:
             return self._count
         levels = np.array(self._levels)

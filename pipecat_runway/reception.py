@@ -16,11 +16,11 @@ from livekit.rtc._ffi_client import FfiClient, FfiHandle
 from livekit.rtc._proto.audio_frame_pb2 import OwnedAudioFrameBuffer
 from livekit.rtc._proto.video_frame_pb2 import OwnedVideoBuffer
 
-from pipecat_runway.lipsync import JitterBuffer, PictureHold
+from pipecat_runway.lipsync import PICTURES_WAITING, JitterBuffer, PictureHold, PictureLine
 from pipecat_runway.sizes import Picture
 
-PICTURES_WAITING = 2  # while whoever takes them is slow: of more, those go that are late
-LOOK_INTERVAL = 0.5  # s between looks at the jitter buffers
+LOOK_INTERVAL = 0.5  # s between looks at the jitter buffers while speech sounds…
+LOOKS_SPARED = 3  # …of which so many are left out while none does: a look costs a picture's work
 CLOSE_BOUND = 2.0  # s for LiveKit to say that no more comes
 
 
@@ -129,38 +129,41 @@ class Reception:
         # RGB is made in LiveKit's own threads, not on the event loop. What is too much is left out
         # here, where it is counted.
         stream = PictureStream(track)
-        held: deque[tuple[float, Picture]] = deque()  # until they are due, and taken
-        news = asyncio.Event()
+        line, news = PictureLine[Picture](), asyncio.Event()
         self._hold = PictureHold()
+        loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as helpers:
             tasks = [
-                helpers.create_task(self._show(held, news)),
+                helpers.create_task(self._show(line, news)),
                 helpers.create_task(self._look_at_buffers(track)),
             ]
             try:
                 async for picture in stream:
                     self._listener.seen(self._identity)
                     now, speaking = time.monotonic(), self._attention is Attention.SPEAKING
-                    held.append((now + self._hold.advance(now, speaking=speaking), picture))
+                    hold = self._hold.advance(now, speaking=speaking)
+                    line.put(picture, now + hold)
                     del picture
-                    self._leave_out(held)
+                    self._leave_out(line)
+                    if len(line) > PICTURES_WAITING:  # there may be too many once it is due
+                        loop.call_later(hold, self._leave_out, line)
                     news.set()
             finally:
                 for task in tasks:
                     task.cancel()
-                held.clear()  # 2.8 MB each, and a task that was cancelled may keep its frame
+                line.clear()  # 2.8 MB each, and a task that was cancelled may keep its frame
                 await stream.aclose()
 
-    async def _show(self, held: deque[tuple[float, Picture]], news: asyncio.Event) -> None:
+    async def _show(self, line: PictureLine[Picture], news: asyncio.Event) -> None:
         try:
             while True:
-                while not held:
+                while (due := line.due) is None:
                     news.clear()
                     await news.wait()
-                if (early := held[0][0] - time.monotonic()) > 0:
+                if (early := due - time.monotonic()) > 0:
                     await asyncio.sleep(early)
-                self._leave_out(held)
-                await self._pass_on(held.popleft()[1])
+                self._leave_out(line)
+                await self._pass_on(line.take())
         except asyncio.CancelledError as e:
             # The frames it came through hold the picture that was being taken, and it holds them.
             traceback.clear_frames(e.__traceback__)
@@ -171,17 +174,18 @@ class Reception:
         self._size = picture.size
         await self._listener.picture(self._identity, picture)
 
-    def _leave_out(self, held: deque[tuple[float, Picture]]) -> None:
-        """Leave out the pictures whose successors are due as well, but for the latest two."""
-        now = time.monotonic()
-        while len(held) > PICTURES_WAITING and held[1][0] <= now:
-            held.popleft()
-            self._dropped += 1
+    def _leave_out(self, line: PictureLine[Picture]) -> None:
+        self._dropped += line.leave_out(time.monotonic())
 
     async def _look_at_buffers(self, picture: rtc.Track) -> None:
         """Learn how far sound and picture are apart."""
+        spared = LOOKS_SPARED  # not the first one
         while True:
             await asyncio.sleep(LOOK_INTERVAL)
+            if self._attention is not Attention.SPEAKING and spared < LOOKS_SPARED:
+                spared += 1
+                continue
+            spared = 0
             if self._sounds:
                 sound = await jitter_buffer(self._sounds[-1].track)
                 self._hold.look(sound, await jitter_buffer(picture))

@@ -1,12 +1,22 @@
 """How long a picture is held back for its sound."""
 
+from collections import deque
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipecat_runway.lipsync import FRAMING, LONGEST, RELEASE, STEP, JitterBuffer, PictureHold
+from pipecat_runway.lipsync import (
+    FRAMING,
+    LONGEST,
+    PICTURES_WAITING,
+    RELEASE,
+    STEP,
+    JitterBuffer,
+    PictureHold,
+    PictureLine,
+)
 
 ROUNDING = 1e-9  # s
 
@@ -95,3 +105,37 @@ def test_no_picture_is_due_before_the_one_before_it(
         due.append(now + hold.advance(now, speaking=speaking))
         assert -ROUNDING <= due[-1] - now <= LONGEST + ROUNDING
     assert all(a <= b + ROUNDING for a, b in pairwise(due))
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.001, 0.1), st.floats(0, LONGEST)), min_size=1, max_size=40),
+    st.sets(st.integers(0, 200), max_size=40),
+)
+def test_whoever_is_slow_finds_the_latest_pictures_and_two_of_them_at_most(
+    pictures: list[tuple[float, float]], taken: set[int]
+) -> None:
+    """At no time are more due than that; those that are taken are in order, the newest is there."""
+    line, came, due = PictureLine[float](), 0.0, 0.0
+    moments: list[tuple[float, float | None]] = []  # when, and when the one is due that comes then
+    for rest, hold in pictures:
+        came += rest
+        due = max(due, came + hold)  # a hold changes by less than time passes
+        moments += [(came, due), (due, None)]
+    here, seen, left_out, newest = deque[float](), list[float](), 0, 0.0
+    for step, (now, comes) in enumerate(sorted(moments, key=lambda moment: moment[0])):
+        if comes is not None:
+            line.put(comes, comes)
+            here.append(comes)
+            newest = comes
+        for _ in range(line.leave_out(now)):
+            here.popleft()
+            left_out += 1
+        assert len(here) == len(line)
+        assert line.due == (here[0] if here else None)
+        assert sum(due <= now for due in here) <= PICTURES_WAITING
+        if step in taken and here and here[0] <= now:
+            seen.append(line.take())
+            here.popleft()
+        assert newest in here or newest in seen, "the newest was left out"
+    assert seen == sorted(seen)
+    assert len(seen) + left_out + len(line) == len(pictures)
