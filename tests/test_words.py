@@ -1,5 +1,6 @@
 """Which words have been heard: properties of every text, every speech and every place in it."""
 
+import math
 import random
 from itertools import pairwise
 
@@ -206,6 +207,30 @@ def test_a_voice_is_known_by_what_it_has_said() -> None:
         recital.hear(loud(total * slow / RATE))
         recital.report("a", "a", text)
     assert abs(pace.expect(1) - slow) < 0.05 * slow
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.floats(0.02, 0.6)), min_size=1, max_size=10),
+    st.lists(st.tuples(st.integers(1, 20_000), st.booleans()), min_size=1, max_size=10),
+)
+def test_speech_is_measured_alike_however_it_comes(
+    stretches: list[tuple[bool, float]], pieces: list[tuple[int, bool]]
+) -> None:
+    """In pieces of any length, looked at in between or not."""
+    speech = b"".join(loud(s) if voiced else quiet(s) for voiced, s in stretches)
+    whole, cut = Voice(), Voice()
+    whole.hear(speech)
+    rest = speech
+    for length, looked_at in pieces:
+        cut.hear(rest[: 2 * length])
+        rest = rest[2 * length :]
+        if looked_at:
+            cut.voice(cut.samples)
+    cut.hear(rest)
+    assert cut.samples == whole.samples
+    for place in range(0, whole.samples, 999):
+        assert cut.voice(place) == whole.voice(place)
+    assert cut.pauses(0, math.inf) == whole.pauses(0, math.inf)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0.02, 0.6)), min_size=1, max_size=10))
