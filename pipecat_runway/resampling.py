@@ -41,7 +41,7 @@ class SpeechResampler:
         """Take a piece of s16le sound.
 
         Args:
-            pcm: Interleaved samples.
+            pcm: Interleaved samples. A mono sample may be divided between two pieces.
             sample_rate: Their rate in Hz. It may change from piece to piece.
             num_channels: Their channels; they are mixed to one.
 
@@ -66,7 +66,8 @@ class SpeechResampler:
             return b""
         by = _filter(self._rate)
         known = self._known + by.half  # as if silence came after the last sample
-        self._input += bytes((by.half + by.down) * SAMPLE_WIDTH)
+        whole = len(self._input) // SAMPLE_WIDTH * SAMPLE_WIDTH
+        self._input = self._input[:whole] + bytes((by.half + by.down) * SAMPLE_WIDTH)
         rest = self._make(known, last=True)
         self._begin(SPEECH_RATE)
         return rest
@@ -103,7 +104,8 @@ class SpeechResampler:
             made = around.astype(np.float32).dot(by.product).reshape(-1)[:count]
         else:
             numbers = np.arange(self._made, self._made + count)
-            sound = np.frombuffer(self._input, "<i2").astype(np.float32)
+            whole = len(self._input) // SAMPLE_WIDTH
+            sound = np.frombuffer(self._input, "<i2", whole).astype(np.float32)
             around = np.lib.stride_tricks.sliding_window_view(sound, 2 * by.half)
             around = around[by.start(numbers) - self._taken]
             made = np.einsum("ij,ij->i", around, by.table[numbers * by.down % by.up])

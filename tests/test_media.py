@@ -1,6 +1,7 @@
 """Sound and picture made to measure."""
 
 import asyncio
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -37,6 +38,20 @@ def test_no_sample_is_lost_or_added(rate: int, channels: int, ms: int, frame_ms:
     assert len(out) // 2 == pytest.approx(ms * 16, abs=16)
     level = np.sqrt(np.mean(np.frombuffer(out, "<i2").astype(float) ** 2))
     assert level == pytest.approx(8000 / np.sqrt(2), rel=0.06)
+
+
+@given(st.sampled_from(RATES), st.lists(st.integers(0, 3000), max_size=6))
+@settings(deadline=None)
+def test_it_does_not_matter_how_speech_is_divided(rate: int, cuts: list[int]) -> None:
+    """Not even in the middle of a sample, as a TTS does that passes on what its socket brings."""
+    wave = tone(rate, 0.1).astype("<i2").tobytes()
+    whole, parts = SpeechResampler(), SpeechResampler()
+    places = [0, *sorted(cuts), len(wave)]
+    out = b"".join(parts.push(wave[a:b], rate, 1) for a, b in pairwise(places))
+    expected = np.frombuffer(whole.push(wave, rate, 1) + whole.flush(), "<i2").astype(int)
+    got = np.frombuffer(out + parts.flush(), "<i2").astype(int)
+    assert len(got) == len(expected)
+    assert np.abs(got - expected).max() <= 1  # a sum in another order
 
 
 @pytest.mark.parametrize("rate", RATES)
