@@ -217,7 +217,11 @@ class Hearing:
 
     def lead(self, utterance: Utterance) -> int:
         """Return how many samples of silence the speech that was sent begins with."""
-        return voiced_start(samples(utterance.speech(0, utterance.sent)), self.threshold)
+        for start in range(0, utterance.sent, SPEECH_RATE):  # a burst may be a minute long
+            second = samples(utterance.speech(start, min(start + SPEECH_RATE, utterance.sent)))
+            if (voiced := voiced_start(second, self.threshold)) < len(second):
+                return start + voiced
+        return utterance.sent
 
     def sure(self, utterance: Utterance) -> int:
         """Return how far an utterance that sounds has been heard beyond doubt, in samples.
@@ -348,12 +352,11 @@ class Hearing:
         assert stale is not None
         if not loud:
             return []
-        reference = samples(head.speech(0, head.sent))
-        lead = voiced_start(reference, self.threshold)
+        lead = self.lead(head)
         start = lead - SILENCE_BEFORE
         # It begins with its beginning: no more of it can have come than there was time for.
-        beginning = reference[max(0, start) : lead + min(NEW_REACH, self._offered)]
-        beginning = np.pad(beginning, (max(0, -start), 0))
+        end = min(head.sent, lead + min(NEW_REACH, self._offered))
+        beginning = np.pad(samples(head.speech(max(0, start), end)), (max(0, -start), 0))
         old = NO_MATCH
         for size, score, margin in EVIDENCE:
             window = self._loud_window(size)

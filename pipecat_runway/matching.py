@@ -19,7 +19,7 @@ Samples = NDArray[np.float32]
 Places = NDArray[np.float64]
 
 FEW_PLACES = 400  # where a window is looked for: each by itself is quicker then
-BLOCK = SPEECH_RATE // 200  # 5 ms, the grain of voiced_start() and voiced_end()
+BLOCK = SPEECH_RATE // 200  # 5 ms, the grain of voiced_start() and is_voiced()
 
 
 @dataclass(frozen=True)

@@ -393,3 +393,13 @@ def test_a_stretch_just_before_the_end_does_not_cut_the_last_word(
     end = resampled(said[-320:], 16_000, RATE)[: len(last)]
     likeness = np.dot(last, end) / (np.linalg.norm(last) * np.linalg.norm(end))
     assert likeness > 0.5, "it does not end with its end"
+
+
+@given(st.integers(0, 900), st.integers(0, 400))
+@settings(deadline=None)
+def test_silence_before_speech_is_measured_however_long_both_are(quiet: int, loud: int) -> None:
+    """To 5 ms; speech that is all silence is silence to its end."""
+    scene = Scene()
+    blocks = [bytes(160)] * quiet + [np.full(80, 4000, "<i2").tobytes()] * loud
+    utterance = scene.say("a", b"".join(blocks) + bytes(10))
+    assert scene.ear.lead(utterance) == (80 * quiet if loud else utterance.samples)
