@@ -293,6 +293,10 @@ async def _die(
         clock.cancel()
     others = {sibling.room} if sibling else set()
     sessions = [s for s in runway.sessions[before:] if s.room and s.room.room_name not in others]
+    if way.faults.get("create_answer_lost"):
+        # Without its id nobody can ask whether it has ended; Runway notices that the avatar left.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*(s.ended.wait() for s in sessions)), END_BOUND)
     still_open = [session for session in sessions if session.is_open]
     rooms = await _rooms(runway) - others
     files = _files(state, others)
