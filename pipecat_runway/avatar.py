@@ -67,7 +67,7 @@ class Avatar:
         self._silences = 0  # utterances in a row that were not spoken to their end
         self._voice_until = 0.0  # until then the voice is still being heard
         self._work = asyncio.Event()
-        self._handed_at = 0.0
+        self._handed_at = 0.0  # when a frame of speech last came to be sent
 
     @property
     def presence(self) -> Presence:

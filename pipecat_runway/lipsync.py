@@ -21,8 +21,8 @@ LONGEST = 0.3  # s
 STEP = 0.02  # s the hold may change between two looks, so that no jump is seen…
 SHARE = 0.5  # …or so much of what is wrong: a jump is seen less than lips that are not in time
 RELEASE = 0.08  # s less that pictures are held while no speech sounds
-PICTURES_WAITING = 2  # while whoever takes them is slow: of more, those go that are late
 RAMP = 1 / 3  # of the time between two pictures: so much slower, or quicker, they go on meanwhile
+PICTURES_WAITING = 2  # while whoever takes them is slow: of more, those go that are late
 
 
 @dataclass(frozen=True)

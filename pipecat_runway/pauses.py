@@ -33,15 +33,18 @@ class Voice:
     """The speech of one context, as far as it has come."""
 
     def __init__(self) -> None:
-        self.samples = 0
         self._levels: list[float] = []  # RMS of every hop
         self._unmeasured = bytearray()
         self._count = np.zeros(1, np.int64)  # voice up to every hop
         self._pauses: list[tuple[int, int]] = []
 
+    @property
+    def samples(self) -> int:
+        """Length of the speech so far."""
+        return len(self._levels) * HOP + len(self._unmeasured) // SAMPLE_WIDTH
+
     def hear(self, pcm: bytes) -> None:
         """Take more speech, 16 kHz mono s16le."""
-        self.samples += len(pcm) // SAMPLE_WIDTH
         self._unmeasured += pcm
         if len(self._unmeasured) >= BATCH:
             self._measure()

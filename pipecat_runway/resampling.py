@@ -66,8 +66,8 @@ class SpeechResampler:
             return b""
         by = _filter(self._rate)
         known = self._known + by.half  # as if silence came after the last sample
-        whole = len(self._input) // SAMPLE_WIDTH * SAMPLE_WIDTH
-        self._input = self._input[:whole] + bytes((by.half + by.down) * SAMPLE_WIDTH)
+        silence = bytes((by.half + by.down) * SAMPLE_WIDTH)
+        self._input = self._input[: self._held * SAMPLE_WIDTH] + silence
         rest = self._make(known, last=True)
         self._begin(SPEECH_RATE)
         return rest
@@ -80,9 +80,14 @@ class SpeechResampler:
         self._taken, self._made = -before, 0
 
     @property
+    def _held(self) -> int:
+        """How many whole samples of the input are there."""
+        return len(self._input) // SAMPLE_WIDTH
+
+    @property
     def _known(self) -> int:
         """Before which place in the input all surroundings are there."""
-        return self._taken + len(self._input) // SAMPLE_WIDTH - _filter(self._rate).half
+        return self._taken + self._held - _filter(self._rate).half
 
     def _make(self, known: int, *, last: bool = False) -> bytes:
         """Return the samples before a place in the input, in whole rounds but for the last."""
@@ -104,8 +109,7 @@ class SpeechResampler:
             made = around.astype(np.float32).dot(by.product).reshape(-1)[:count]
         else:
             numbers = np.arange(self._made, self._made + count)
-            whole = len(self._input) // SAMPLE_WIDTH
-            sound = np.frombuffer(self._input, "<i2", whole).astype(np.float32)
+            sound = np.frombuffer(self._input, "<i2", self._held).astype(np.float32)
             around = np.lib.stride_tricks.sliding_window_view(sound, 2 * by.half)
             around = around[by.start(numbers) - self._taken]
             made = np.einsum("ij,ij->i", around, by.table[numbers * by.down % by.up])
