@@ -309,6 +309,9 @@ def _plot(kept: dict[str, Result], to: Path) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "benchmarks"  # the same figures, the same file
     from matplotlib import pyplot
 
+    def plain(party: str) -> str:
+        return NAMES[party].replace("`", "")
+
     def save(figure: Any, name: str) -> None:
         figure.tight_layout()
         figure.savefig(to / f"benchmark-{name}.svg", metadata={"Date": None})
@@ -322,9 +325,7 @@ def _plot(kept: dict[str, Result], to: Path) -> None:
                 middles = [what["p50"] for what in shown.values()]
                 ends = [max(0, what["p95"] - what["p50"]) for what in shown.values()]
                 places = [place + 0.2 * number for place in range(len(shown))]
-                axis.bar(
-                    places, middles, 0.18, yerr=[[0] * len(ends), ends], label=NAMES[party].strip()
-                )
+                axis.bar(places, middles, 0.18, yerr=[[0] * len(ends), ends], label=plain(party))
                 axis.set_xticks(
                     [place + 0.3 for place in range(len(shown))],
                     [pace.replace(", ", ",\n") for pace in shown],
@@ -341,7 +342,7 @@ def _plot(kept: dict[str, Result], to: Path) -> None:
                 [point["sessions"] for point in good],
                 [point["cpu"] for point in good],
                 marker="o",
-                label=NAMES[party],
+                label=plain(party),
             )
         axis.set_xlabel("sessions in one process")
         axis.set_ylabel("CPU, cores")
