@@ -14,9 +14,11 @@ from typing import Generic, TypeVar
 
 P = TypeVar("P")
 
-# s sound is older than its jitter buffer says (an Opus packet, a piece: measured as 0.03), and then
+# s sound is older than its jitter buffer says (an Opus packet, a piece: measured as 0.02), and then
 # some of what an output transport takes for its chunk of 40 ms.
-FRAMING = 0.04
+FRAMING = 0.03
+OPUS_RATE = 48_000  # Hz, whatever was coded (RFC 7587)
+OPUS_PIECE = OPUS_RATE // 100  # samples
 LONGEST = 0.3  # s
 STEP = 0.02  # s the hold may change between two looks, so that no jump is seen…
 SHARE = 0.5  # …or so much of what is wrong: a jump is seen less than lips that are not in time
@@ -32,15 +34,30 @@ class JitterBuffer:
     Attributes:
         delay: Sum of the time everything emitted has spent in it, in s.
         emitted: Samples, or pictures, that have left it.
+        left: How long what leaves it has to wait for what left before, in s.
     """
 
     delay: float = 0.0
     emitted: int = 0
+    left: float = 0.0
 
     def since(self, before: "JitterBuffer") -> float | None:
         """Return the mean delay since an earlier look in s; None if nothing has left it."""
         emitted = self.emitted - before.emitted
-        return (self.delay - before.delay) / emitted if emitted > 0 else None
+        return (self.delay - before.delay) / emitted + self.left if emitted > 0 else None
+
+
+def left_decoded(decoded: int, taken: int) -> float:
+    """Return how much decoded sound there still is when the next packet is decoded, in s.
+
+    WebRTC's NetEq decodes a packet, of 20 ms, as soon as it has less than it is asked for at once,
+    10 ms. So what it has is that much at any time, or a multiple of 10 ms more.
+
+    Args:
+        decoded: Samples that were decoded or made up, less those left out.
+        taken: Samples that were taken; none if this is not sound.
+    """
+    return (decoded - taken) % OPUS_PIECE / OPUS_RATE if taken else 0.0
 
 
 class PictureHold:

@@ -16,7 +16,13 @@ from livekit.rtc._ffi_client import FfiClient, FfiHandle
 from livekit.rtc._proto.audio_frame_pb2 import OwnedAudioFrameBuffer
 from livekit.rtc._proto.video_frame_pb2 import OwnedVideoBuffer
 
-from pipecat_runway.lipsync import PICTURES_WAITING, JitterBuffer, PictureHold, PictureLine
+from pipecat_runway.lipsync import (
+    PICTURES_WAITING,
+    JitterBuffer,
+    PictureHold,
+    PictureLine,
+    left_decoded,
+)
 from pipecat_runway.sizes import Picture
 
 LOOK_INTERVAL = 0.5  # s between looks at the jitter buffers while speech sounds…
@@ -296,5 +302,10 @@ async def jitter_buffer(track: rtc.Track) -> JitterBuffer:
     for stats in await track.get_stats():
         if stats.WhichOneof("stats") == "inbound_rtp":
             inbound = stats.inbound_rtp.inbound
-            return JitterBuffer(inbound.jitter_buffer_delay, inbound.jitter_buffer_emitted_count)
+            emitted = inbound.jitter_buffer_emitted_count
+            decoded = emitted + inbound.concealed_samples
+            decoded += inbound.inserted_samples_for_deceleration
+            decoded -= inbound.removed_samples_for_acceleration
+            left = left_decoded(decoded, inbound.total_samples_received)  # of pictures: none
+            return JitterBuffer(inbound.jitter_buffer_delay, emitted, left)
     return JitterBuffer()

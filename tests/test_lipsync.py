@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 from pipecat_runway.lipsync import (
     FRAMING,
     LONGEST,
+    OPUS_PIECE,
+    OPUS_RATE,
     PICTURES_WAITING,
     RELEASE,
     STEP,
     JitterBuffer,
     PictureHold,
     PictureLine,
+    left_decoded,
 )
 
 ROUNDING = 1e-9  # s
@@ -49,6 +52,33 @@ def test_buffers_that_emitted_nothing_change_nothing() -> None:
     hold = PictureHold()
     hold.look(JitterBuffer(5.0, 100), JitterBuffer(0.0, 0))
     assert 0.0 == hold.seconds
+
+
+def test_a_picture_waits_for_sound_that_waits_for_what_was_decoded_before() -> None:
+    """By as much as is left of that."""
+    hold = PictureHold()
+    hold.look(JitterBuffer(24_000 * 0.08, 24_000, 0.004), JitterBuffer(12 * 0.015, 12))
+    assert hold.seconds == pytest.approx(0.065 + 0.004 + FRAMING)
+
+
+@given(st.lists(st.integers(-200, 200), min_size=1, max_size=50))
+def test_what_will_be_left_at_the_next_decoding_is_known_after_every_piece(
+    stretched: list[int],
+) -> None:
+    """However packets are stretched or shortened."""
+    decoded = taken = 0
+    for samples in stretched:
+        decoded += 2 * OPUS_PIECE + samples
+        told = []
+        while decoded - taken >= OPUS_PIECE:
+            taken += OPUS_PIECE
+            told.append(left_decoded(decoded, taken))
+        assert told == [pytest.approx((decoded - taken) / OPUS_RATE)] * len(told)
+
+
+def test_pictures_wait_for_nothing_decoded() -> None:
+    """Nothing is taken of them as of sound."""
+    assert left_decoded(12, 0) == 0.0
 
 
 @given(st.lists(st.floats(0, 2), min_size=1, max_size=40), st.floats(0, 0.5))

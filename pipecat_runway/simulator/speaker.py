@@ -1,6 +1,7 @@
 """The avatar's voice: speech in real time, by an absolute clock, and what the mouth needs of it."""
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -20,7 +21,10 @@ STEP_SAMPLES = round(STEP * RATE)
 # How far ahead of its leaving sound is handed over: what a busy machine may stall this loop by
 # before it can be heard. A picture, too, is painted from sound that is known already.
 LEAD = 0.05
-QUEUE_MS = 200  # of the audio source; never reached, so handing over never waits
+QUEUE_MS = 200  # of the audio source; not reached while it speaks, so handing over never waits
+TICK = 0.01  # s; as much of it, and as often, LiveKit's source takes out of its queue
+HANDING = 0.002  # s it takes to get a step there
+TRIES = 10  # to find out when exactly that is
 BLOCKS = 4  # loudness is kept in quarters of a step
 BLOCK = STEP / BLOCKS
 PLAYING_EVERY = round(0.2 * RATE)
@@ -51,7 +55,8 @@ class Speaker:
     """Plays what is in the line through an audio source.
 
     The clock is absolute: step after step is due at a multiple of :data:`STEP` after the start.
-    Only a stall longer than :data:`LEAD`, in which nothing could sound, moves it.
+    Only a stall longer than :data:`LEAD`, in which nothing could sound, moves it. It is the clock
+    of LiveKit's source as well, so that the mouth moves when the sound really leaves.
 
     Args:
         line: What to say.
@@ -95,14 +100,12 @@ class Speaker:
 
     async def run(self) -> None:
         """Play until cancelled."""
-        start = time.monotonic()
-        self._end = start + LEAD
-        await self._hand_over(np.zeros(round(LEAD * RATE), np.int16))
+        start = await self._begin()
         step = 0
         while True:
             late = time.monotonic() - (start + step * STEP)
-            if late > LEAD:
-                start += late - LEAD
+            if (missed := late + HANDING - LEAD) > 0:
+                start += math.ceil(missed / TICK) * TICK
             elif late < 0:
                 await asyncio.sleep(-late)
             await self._play_step(start + step * STEP + LEAD)
@@ -125,7 +128,7 @@ class Speaker:
         for speech in speeches:
             self._never_tell(speech)
         if not keep:
-            await self._fall_silent(now, ahead)
+            await self._fall_silent(now)
         if not speeches:
             return None
         first = speeches[0]
@@ -184,14 +187,42 @@ class Speaker:
             voice = _limited(voice + noise)
         await self._source.capture_frame(rtc.AudioFrame(voice.tobytes(), RATE, 1, len(voice)))
 
-    async def _fall_silent(self, now: float, ahead: float) -> None:
+    async def _begin(self) -> float:
+        """Hand over silence for :data:`LEAD`; return when its first sample leaves."""
+        tick = await self._find_tick()
+        for _ in range(TRIES):
+            before = time.monotonic()
+            start = tick + math.ceil((before - tick) / TICK) * TICK
+            await self._hand_over(_silence(LEAD))
+            if self._source is None or time.monotonic() < start:
+                break
+            self._source.clear_queue()  # some of it may have left: begin again
+        self._end = start + LEAD
+        return start
+
+    async def _find_tick(self) -> float:
+        """Find out when the source takes sound: so long, in multiples of :data:`TICK`, after this.
+
+        It tells so of sound that was more than it holds. On a busy machine that is heard late.
+        """
+        seen = [time.monotonic()]
+        if self._source is not None:
+            for _ in range(TRIES):
+                await self._hand_over(_silence(QUEUE_MS / 1000 + TICK))
+                seen.append(time.monotonic())
+                self._source.clear_queue()
+            del seen[0]
+        return min(seen, key=lambda at: sum((other - at) % TICK for other in seen))
+
+    async def _fall_silent(self, now: float) -> None:
         self._leaving.clear()
         while self._loudness and self._loudness[-1][0] >= now:
             self._loudness.pop()
         if self._source is not None:
             self._source.clear_queue()
         # The clock goes on: what was taken back out of the queue is silence now.
-        await self._hand_over(np.zeros(round(ahead * RATE), np.int16))
+        ahead = max(0.0, self._end - time.monotonic())
+        await self._hand_over(_silence(int(ahead / TICK) * TICK))
 
     def _follow(self, speech: Speech, count: int, leaves_at: float) -> None:
         playback = self._playbacks.setdefault(speech, _Playback())
@@ -236,6 +267,10 @@ class Speaker:
             if at + len(piece.samples) / RATE > now:
                 break
             self._leaving.popleft()
+
+
+def _silence(seconds: float) -> Samples:
+    return np.zeros(round(seconds * RATE), np.int16)
 
 
 def _limited(wave: NDArray[Any]) -> Samples:
