@@ -65,6 +65,21 @@ def test_a_frame_is_handed_over_with_what_it_brought() -> None:
     assert max(own_delay.handed(notes)) == pytest.approx(0.030, abs=0.001)
 
 
+def test_what_looks_alike_is_told_apart_by_its_order() -> None:
+    """Two pictures that look alike, and one that was left out between two others."""
+    notes = [
+        (0.00, "picture yielded 7"),
+        (0.04, "picture yielded 7"),
+        (0.05, "picture pushed 7"),
+        (0.08, "picture yielded 8"),
+        (0.09, "picture pushed 7"),
+        (0.12, "picture yielded 9"),
+        (0.14, "picture pushed 9"),
+    ]
+    found = [late for _, late in own_delay.delays(notes, "picture")]
+    assert found == pytest.approx([0.05, 0.05, 0.02])
+
+
 @pytest.mark.long
 async def test_two_parties_side_by_side(tmp_path: Path) -> None:
     """A bare client and ours are heard and seen, and ours says when it has ended."""

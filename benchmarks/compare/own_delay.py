@@ -1,6 +1,7 @@
 """What this package itself adds, on the way out and on the way back."""
 
 from bisect import bisect_left
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -90,14 +91,20 @@ def whole(notes: Notes, pace: str) -> float:
 
 
 def delays(notes: Notes, kind: str) -> list[tuple[float, float]]:
-    """When something was pushed, and how long after LiveKit had yielded it, in s."""
-    yielded: dict[str, float] = {}
+    """When something was pushed, and how long after LiveKit had yielded it, in s.
+
+    They come in order, but one may be left out, and one may look like the next.
+    """
+    yielded: deque[tuple[str, float]] = deque()
     found = []
     for at, what in notes:
+        key = what.rpartition(" ")[2]
         if what.startswith(f"{kind} yielded "):
-            yielded[what.rpartition(" ")[2]] = at
-        elif what.startswith(f"{kind} pushed ") and what.rpartition(" ")[2] in yielded:
-            found.append((at, at - yielded[what.rpartition(" ")[2]]))
+            yielded.append((key, at))
+        elif what.startswith(f"{kind} pushed ") and any(key == other for other, _ in yielded):
+            while (first := yielded.popleft())[0] != key:
+                pass
+            found.append((at, at - first[1]))
     return found
 
 
