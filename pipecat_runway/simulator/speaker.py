@@ -55,8 +55,8 @@ class Speaker:
     """Plays what is in the line through an audio source.
 
     The clock is absolute: step after step is due at a multiple of :data:`STEP` after the start.
-    Only a stall longer than :data:`LEAD`, in which nothing could sound, moves it. It is the clock
-    of LiveKit's source as well, so that the mouth moves when the sound really leaves.
+    Only a stall longer than :data:`LEAD`, in which nothing could sound, begins it anew. It is the
+    clock of LiveKit's source as well, so that the mouth moves when the sound really leaves.
 
     Args:
         line: What to say.
@@ -100,16 +100,11 @@ class Speaker:
 
     async def run(self) -> None:
         """Play until cancelled."""
-        start = await self._begin()
-        step = 0
+        tick = await self._find_tick()
         while True:
-            late = time.monotonic() - (start + step * STEP)
-            if (missed := late + HANDING - LEAD) > 0:
-                start += math.ceil(missed / TICK) * TICK
-            elif late < 0:
-                await asyncio.sleep(-late)
-            await self._play_step(start + step * STEP + LEAD)
-            step += 1
+            leaves_at = await self._begin(tick) + LEAD
+            while await self._play_in_time(leaves_at):
+                leaves_at += STEP
 
     async def clear(self, keep: float = 0.0) -> float | None:
         """Fall silent, but for the next `keep` seconds.
@@ -152,6 +147,17 @@ class Speaker:
         brightness = sum(power * crossings for power, crossings in blocks) / total
         return Heard((total / len(blocks)) ** 0.5, brightness)
 
+    async def _play_in_time(self, leaves_at: float) -> bool:
+        """Play a step :data:`LEAD` ahead; False if it was late, and nothing is left to be taken."""
+        await asyncio.sleep(leaves_at - LEAD - time.monotonic())
+        if time.monotonic() + HANDING > leaves_at:
+            return False
+        await self._play_step(leaves_at)
+        if time.monotonic() > leaves_at:  # nobody knows when it was there
+            await asyncio.sleep(STEP + TICK)
+            return False
+        return True
+
     async def _play_step(self, leaves_at: float) -> None:
         pieces = self._line.take(STEP_SAMPLES, leaves_at - LEAD)
         at = leaves_at
@@ -187,17 +193,15 @@ class Speaker:
             voice = _limited(voice + noise)
         await self._source.capture_frame(rtc.AudioFrame(voice.tobytes(), RATE, 1, len(voice)))
 
-    async def _begin(self) -> float:
-        """Hand over silence for :data:`LEAD`; return when its first sample leaves."""
-        tick = await self._find_tick()
+    async def _begin(self, tick: float) -> float:
+        """Hand over silence for :data:`LEAD` while nothing is left; return when it leaves."""
         for _ in range(TRIES):
-            before = time.monotonic()
-            start = tick + math.ceil((before - tick) / TICK) * TICK
+            start = tick + math.ceil((time.monotonic() - tick) / TICK) * TICK
+            self._end = start + LEAD
             await self._hand_over(_silence(LEAD))
             if self._source is None or time.monotonic() < start:
                 break
             self._source.clear_queue()  # some of it may have left: begin again
-        self._end = start + LEAD
         return start
 
     async def _find_tick(self) -> float:
