@@ -102,9 +102,9 @@ class Speaker:
         """Play until cancelled."""
         tick = await self._find_tick()
         while True:
-            leaves_at = await self._begin(tick) + LEAD
-            while await self._play_in_time(leaves_at):
-                leaves_at += STEP
+            await self._begin(tick)
+            while await self._play_in_time():
+                pass
 
     async def clear(self, keep: float = 0.0) -> float | None:
         """Fall silent, but for the next `keep` seconds.
@@ -147,8 +147,9 @@ class Speaker:
         brightness = sum(power * crossings for power, crossings in blocks) / total
         return Heard((total / len(blocks)) ** 0.5, brightness)
 
-    async def _play_in_time(self, leaves_at: float) -> bool:
+    async def _play_in_time(self) -> bool:
         """Play a step :data:`LEAD` ahead; False if it was late, and nothing is left to be taken."""
+        leaves_at = self._end
         await asyncio.sleep(leaves_at - LEAD - time.monotonic())
         if time.monotonic() + HANDING > leaves_at:
             return False
@@ -193,8 +194,8 @@ class Speaker:
             voice = _limited(voice + noise)
         await self._source.capture_frame(rtc.AudioFrame(voice.tobytes(), RATE, 1, len(voice)))
 
-    async def _begin(self, tick: float) -> float:
-        """Hand over silence for :data:`LEAD` while nothing is left; return when it leaves."""
+    async def _begin(self, tick: float) -> None:
+        """Hand over silence for :data:`LEAD` while nothing is left, between two ticks."""
         for _ in range(TRIES):
             start = tick + math.ceil((time.monotonic() - tick) / TICK) * TICK
             self._end = start + LEAD
@@ -202,20 +203,19 @@ class Speaker:
             if self._source is None or time.monotonic() < start:
                 break
             self._source.clear_queue()  # some of it may have left: begin again
-        return start
 
     async def _find_tick(self) -> float:
         """Find out when the source takes sound: so long, in multiples of :data:`TICK`, after this.
 
         It tells so of sound that was more than it holds. On a busy machine that is heard late.
         """
-        seen = [time.monotonic()]
-        if self._source is not None:
-            for _ in range(TRIES):
-                await self._hand_over(_silence(QUEUE_MS / 1000 + TICK))
-                seen.append(time.monotonic())
-                self._source.clear_queue()
-            del seen[0]
+        if self._source is None:
+            return time.monotonic()
+        seen = []
+        for _ in range(TRIES):
+            await self._hand_over(_silence(QUEUE_MS / 1000 + TICK))
+            seen.append(time.monotonic())
+            self._source.clear_queue()
         return min(seen, key=lambda at: sum((other - at) % TICK for other in seen))
 
     async def _fall_silent(self, now: float) -> None:
